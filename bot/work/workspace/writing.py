@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ import anyio.to_thread
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from acp.process import agent_environment
-from bot.work.workspace.git import UNREADABLE, Git, our_directory, set_up, take_over
+from bot.work.workspace.git import LIST, UNREADABLE, Git, Output, our_directory, set_up, take_over
 from bot.work.workspace.repository import Repository, Unreadable, check_own, has_links, open_directory
 
 PATIENCE = 3.0
@@ -106,6 +106,29 @@ class Writer(Git):
         self.settings = (*_SETTINGS, *waits)
         self.patience = PATIENCE
 
+    async def run(
+        self,
+        *args: str,
+        most: int = LIST,
+        given: bytes = b"",
+        codes: Collection[int] = (0,),
+        variables: Mapping[str, str] | None = None,
+    ) -> Output:
+        """As `Git.run`; a reference is written only where nothing leads elsewhere just before.
+
+        Raises:
+            Unreadable: something does.
+        """
+        if args[0] == "update-ref" and not self.trusted:
+            # Much may have been done since it was looked at, and a link that came since would lead git into another
+            # repository: in a clone of this one, the same branch is at the same commit, and would be moved.
+            try:
+                check = partial(check_references, self._repository.common)
+                await anyio.to_thread.run_sync(check, abandon_on_cancel=True)
+            except OSError as exc:
+                raise Unreadable(UNREADABLE) from exc
+        return await super().run(*args, most=most, given=given, codes=codes, variables=variables)
+
     async def put_index(self) -> None:
         """Put our index in the place of the work tree's; of a trusted repository, it is that already.
 
@@ -177,9 +200,14 @@ def check_writable(repository: Repository) -> None:
         OSError, Unreadable: it would, or the repository keeps its references in a way that this does not know.
     """
     check_own(repository)
-    if (repository.common / "reftable").exists():
+    check_references(repository.common)
+
+
+def check_references(common: Path) -> None:
+    """As `check_writable`, for references alone."""
+    if (common / "reftable").exists():
         raise Unreadable("its references are kept in a way that I can't write yet (reftable)")
-    packed, refs = repository.common / "packed-refs", repository.common / "refs"
+    packed, refs = common / "packed-refs", common / "refs"
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(packed.lstat().st_mode):
             raise Unreadable("parts of its repository are links to elsewhere")

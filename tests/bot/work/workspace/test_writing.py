@@ -216,3 +216,23 @@ async def test_git_that_is_given_up_lets_go_of_its_locks(tmp_path: Path) -> None
                 await anyio.sleep(0.01)
         tasks.cancel_scope.cancel()
     assert sorted(one.name for one in heads.iterdir()) == ["b.lock", "master"]
+
+
+@pytest.mark.parametrize("place", ["refs/heads", "packed-refs"])
+async def test_a_link_that_comes_after_the_look_leads_into_no_other_repository(tmp_path: Path, place: str) -> None:
+    """W4: a clone has the same branch at the same commit."""
+    base = make_repository(tmp_path / "project")
+    run_git(tmp_path, "clone", "-q", "project", "clone")
+    other = commit(tmp_path / "project")
+    run_git(tmp_path / "project", "update-ref", "refs/heads/master", base)
+    for one in ("project", "clone"):
+        run_git(tmp_path / one, "pack-refs", "--all")
+        (tmp_path / one / ".git/refs/heads").mkdir(exist_ok=True)
+    repository, head = await located(tmp_path / "project")
+    async with writing(repository, head, tmp_path / "project", index="none") as git:
+        link = tmp_path / "project/.git" / place
+        link.rename(link.with_name("moved"))
+        link.symlink_to(tmp_path / "clone/.git" / place)
+        with pytest.raises(Unreadable, match="links to elsewhere"):
+            await git.run("update-ref", "--no-deref", "refs/heads/master", other, base)
+    assert run_git(tmp_path / "clone", "rev-parse", "master") == base
