@@ -308,6 +308,8 @@ async def _take_back(journal: Journal, locks: Sequence[IndexLock], why: BaseExce
         await settle(journal)
     except (OSError, Unreadable) as exc:
         log.warning("merge.half_way", error=str(exc))
+        if not journal.touched:
+            return  # no file was changed: what stood against the merge says more
         places = named([str(lock.repository.root) for lock in locks])
         raise Unreadable(
             f"it failed half-way, and what changed in {places} could not be taken back yet: see that there is room on "

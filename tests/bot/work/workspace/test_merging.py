@@ -14,9 +14,9 @@ from typing import Any
 import anyio
 import pytest
 
-from bot.work.workspace import trial
+from bot.work.workspace import merging, trial
 from bot.work.workspace.git import Git, Output
-from bot.work.workspace.journal import Refused
+from bot.work.workspace.journal import Entry, Journal, Refused, begin
 from bot.work.workspace.merging import Conflict, Conflicts, conflicts, resolve_prompt
 from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.standing import identity
@@ -579,4 +579,33 @@ async def test_a_merge_in_a_trusted_repository_uses_its_filters_and_drivers(tmp_
     assert (project.path / "x.up").read_text() == "theirs\n"
     assert run_git(project.path, "show", "main:x.up") == "THEIRS"
     assert (project.path / "y.lock").read_text() == "ours\n"
+    project.sound()
+
+
+async def test_a_link_that_comes_amid_a_merge_moves_no_branch_of_a_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W4: the merge says what is wrong, and goes through when that is mended."""
+    project = Project(tmp_path)
+    tree = project.tree()
+    run_git(tmp_path, "clone", "-q", "project", "clone")
+    before = run_git(tmp_path / "clone", "rev-parse", "main")
+    edit(tree.directory, a__txt="x\n")
+    await project.commit(tree)
+    run_git(project.path, "checkout", "-q", "--detach")
+    heads, aside = project.path / ".git/refs/heads", project.path / ".git/refs/aside"
+
+    async def exchanged(directory: Path, entry: Entry) -> Journal:
+        heads.rename(aside)
+        heads.symlink_to(tmp_path / "clone/.git/refs/heads")
+        return await begin(directory, entry)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "begin", exchanged)
+        with pytest.raises(Unreadable, match=r"^parts of its repository are links to elsewhere$"):
+            await project.merge(tree)
+    assert run_git(tmp_path / "clone", "rev-parse", "main") == before
+    heads.unlink()
+    aside.rename(heads)
+    assert (await project.merge(tree)).commits == 1
     project.sound()
