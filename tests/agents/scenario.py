@@ -50,10 +50,10 @@ Steps, named by their first key:
     elicit                {message, requestedSchema, mode, url, elicitationId}; then: {action, "error" or "*": steps},
                           where "{answer}" stands for the answer as JSON; without then it is said; wait: false goes on
     call                  {tool ("": the names of all), arguments, servers (instead of those that the session was given;
-                          a path: what stands in that file)}: calls a tool of the session's first MCP server by the
-                          official SDK, and logs a ``tool_answer``; then: {"ok", "error" or "*": steps}, where
-                          "{result}" stands for its text; without then that is said; wait: false goes on. A cancel
-                          withdraws it
+                          a path: what stands in that file), sdk (true: by the official SDK through the server, as
+                          always for the names; else straight at the bot's socket)}: calls a tool of the session's first
+                          MCP server, and logs a ``tool_answer``; then: {"ok", "error" or "*": steps}, where "{result}"
+                          stands for its text; without then that is said; wait: false goes on. A cancel withdraws it
     complete              the id of a page that is done
     request               {method, params}; wait: false goes on
     respond, error        the prompt's answer (id answers another one); the steps after it are outside the turn

@@ -14,7 +14,7 @@ from tests.agents.client import talking_to
 from tests.bot.mcp.host import TITLED, Host, serving
 from tests.bot.mcp.test_server import command
 
-TITLE = {"call": {"tool": "set_title", "arguments": {"title": "x"}}}
+TITLE = {"call": {"tool": "set_title", "arguments": {"title": "x"}, "sdk": True}}
 
 
 def served_by(host: Host) -> dict[str, Any]:
@@ -32,13 +32,14 @@ def texts(directory: Path, steps: list[Step], host: Host) -> str:
         return client.text()
 
 
+@pytest.mark.parametrize("sdk", [True, False])
 @pytest.mark.asyncio
-async def test_a_turn_calls_tools_and_goes_on_with_their_answers(tmp_path: Path) -> None:
+async def test_a_turn_calls_tools_and_goes_on_with_their_answers(sdk: bool, tmp_path: Path) -> None:
     steps: list[Step] = [
         {"call": {}, "then": {"ok": [{"text": "[{result}] "}]}},
-        TITLE,
+        {"call": {**TITLE["call"], "sdk": sdk}},
         {
-            "call": {"tool": "start_thread", "arguments": {"prompt": "x"}},
+            "call": {"tool": "start_thread", "arguments": {"prompt": "x"}, "sdk": sdk},
             "then": {"ok": [], "error": [{"text": " no: {result}"}]},
         },
     ]
@@ -49,10 +50,11 @@ async def test_a_turn_calls_tools_and_goes_on_with_their_answers(tmp_path: Path)
     assert rest == f"{TITLED.format(1)} no: A thread that was started like this starts no further ones."
 
 
+@pytest.mark.parametrize("sdk", [True, False])
 @pytest.mark.asyncio
-async def test_a_cancelled_turn_withdraws_its_call(tmp_path: Path) -> None:
+async def test_a_cancelled_turn_withdraws_its_call(sdk: bool, tmp_path: Path) -> None:
     """M2: as a client does whose person presses Stop."""
-    ask = {"call": {"tool": "ask", "arguments": {"question": "Which one?"}}}
+    ask = {"call": {"tool": "ask", "arguments": {"question": "Which one?"}, "sdk": sdk}}
 
     def play(host: Host, asked: anyio.from_thread.BlockingPortal) -> str:
         with talking_to(scenario(tmp_path, [ask]).argv, tmp_path) as client:

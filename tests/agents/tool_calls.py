@@ -1,13 +1,15 @@
-"""How the scripted agent calls the tools of the servers that its sessions are given: through `sdk_client`, a child.
+"""How the scripted agent calls the tools of the servers that its sessions are given.
 
-Standard library only, like `scripted`. The mutable state is the child of each session, started for its first call, and
-the answers that it has given, guarded by the lock that turns wait on.
+Through `sdk_client`, a child, as real agents do, or straight at the socket, as the server itself does: that spares two
+starts of Python a session, and tests of what tools do need neither. Standard library only, like `scripted`. The mutable
+state is the client of each server, and the answers that it has given, guarded by the lock that turns wait on.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -68,26 +70,65 @@ class ToolClient:
             self._changed.notify_all()
 
 
+class SocketClient:
+    """Calls the bot as ``weft mcp`` does, see `bot.mcp.protocol`: a connection for each call."""
+
+    ended = False
+
+    def __init__(self, server: JSON, changed: threading.Condition) -> None:
+        self.answers: dict[int, JSON] = {}
+        self._changed = changed
+        self._env = {entry["name"]: entry["value"] for entry in server["env"]}
+        self._ids = itertools.count()
+        self._open: dict[int, socket.socket] = {}
+
+    def call(self, tool: str, arguments: JSON) -> int:
+        """Call a tool; return the id of the answer in `answers`."""
+        number = next(self._ids)
+        self._open[number] = connection = socket.socket(socket.AF_UNIX)
+        threading.Thread(target=self._converse, args=(number, connection, tool, arguments), daemon=True).start()
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Withdraw a call."""
+        self._open[number].shutdown(socket.SHUT_RDWR)
+
+    def _converse(self, number: int, connection: socket.socket, tool: str, arguments: JSON) -> None:
+        answer: JSON = {"text": "the bot is gone", "error": True}
+        try:
+            with connection:
+                connection.connect(self._env["WEFT_MCP_SOCKET"])
+                lines = {"version": 1, "token": self._env["WEFT_MCP_TOKEN"]}, {"tool": tool, "arguments": arguments}
+                connection.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+                if line := connection.makefile("rb").readline():
+                    answer = json.loads(line)
+        except OSError as exc:
+            answer["text"] = str(exc)
+        with self._changed:
+            self.answers[number] = {"id": number, **answer}
+            self._changed.notify_all()
+
+
 class ToolClients:
     """The clients of all sessions, by the token or whatever else makes a server one session's own."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, ToolClient] = {}
+        self._clients: dict[tuple[str, bool], ToolClient | SocketClient] = {}
         self._lock = threading.Lock()
 
-    def of(self, server: JSON, changed: threading.Condition) -> ToolClient:
+    def of(self, server: JSON, changed: threading.Condition, *, sdk: bool) -> ToolClient | SocketClient:
         """Return the client of a server, which is started if need be."""
-        key = json.dumps(server)
+        key = json.dumps(server), sdk
         with self._lock:
             if key not in self._clients or self._clients[key].ended:
-                self._clients[key] = ToolClient(server, changed)
+                self._clients[key] = ToolClient(server, changed) if sdk else SocketClient(server, changed)
             return self._clients[key]
 
 
 CLIENTS = ToolClients()
 
 
-def wait_for_answer(client: ToolClient, number: int, wait: Callable[[Callable[[], bool]], None]) -> JSON:
+def wait_for_answer(client: ToolClient | SocketClient, number: int, wait: Callable[[Callable[[], bool]], None]) -> JSON:
     """Return the answer to a call; ``wait`` is given what has to hold, and may raise instead: then it is withdrawn."""
     try:
         wait(lambda: number in client.answers or client.ended)

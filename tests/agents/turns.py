@@ -457,7 +457,8 @@ class Turn:
                 servers = json.load(file)
         if not servers:
             raise ValueError("the session was given no server")
-        client = CLIENTS.of(servers[0], self.wire.changed)
+        # The names of all are known to the server alone.
+        client = CLIENTS.of(servers[0], self.wire.changed, sdk=asked.get("sdk", not asked.get("tool")))
         number = client.call(asked.get("tool", ""), asked.get("arguments", {}))
         if not step.get("wait", True):
             return

@@ -56,12 +56,12 @@ async def test_a_turn_uses_every_tool_for_its_requester_and_each_call_is_shown_a
         names,
         write("report.txt"),
         report,
-        call("send_file", path="report.txt", caption=f"Here it is, {HOSTILE}"),
+        call("send_file", sdk=True, path="report.txt", caption=f"Here it is, {HOSTILE}"),
         reported,
-        call("read_thread", limit=5),
-        call("set_title", title=f"*A* {HOSTILE}"),
-        call("start_thread", prompt="Look at it."),
-        call("schedule", when="0 9 * * *", prompt="Look again."),
+        call("read_thread", sdk=True, limit=5),
+        call("set_title", sdk=True, title=f"*A* {HOSTILE}"),
+        call("start_thread", sdk=True, prompt="Look at it."),
+        call("schedule", sdk=True, when="0 9 * * *", prompt="Look again."),
     ]
     agent = scenario(tmp_path, words={"go": first, "Look": [{"text": "I looked."}]})
     async with play(tmp_path, agent) as game:

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.asyncio
 
 SAID = {"*": [{"text": "[{result}] "}]}
 NAMES: Step = {"call": {}, "then": SAID}
-READ: Step = {"call": {"tool": "read_thread", "arguments": {"limit": 10}}, "then": SAID}
-ASK: Step = {"call": {"tool": "ask", "arguments": {"question": "Which colour?"}}, "then": SAID}
+READ: Step = {"call": {"tool": "read_thread", "arguments": {"limit": 10}, "sdk": True}, "then": SAID}
+ASK: Step = {"call": {"tool": "ask", "arguments": {"question": "Which colour?"}, "sdk": True}, "then": SAID}
 
 
 def given(agent: ScriptedAgent, number: int = -1) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the tests of agents' tools play: agents that call tools by the official SDK, and what they were told."""
+"""What the tests of agents' tools play: agents that call tools, and what they were told."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 from tests.agents import ScriptedAgent, Step
 
 
-def call(tool: str, /, *, wait: bool = True, **arguments: Any) -> Step:
+def call(tool: str, /, *, wait: bool = True, sdk: bool = False, **arguments: Any) -> Step:
     """A step that calls a tool, and says nothing of what it was told."""
-    step: Step = {"call": {"tool": tool, "arguments": arguments}, "then": {"*": []}}
+    step: Step = {"call": {"tool": tool, "arguments": arguments, "sdk": sdk}, "then": {"*": []}}
     return step if wait else step | {"wait": False}
 
 

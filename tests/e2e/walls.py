@@ -135,7 +135,7 @@ async def walled(
         "hello": [{"text": "hello is done"}],
         "tools": [
             {"call": {}, "then": {"ok": [{"text": "It has {result}. "}]}},
-            {"call": {"tool": "read_thread"}, "then": {"ok": [{"text": "It reads. "}]}},
+            {"call": {"tool": "read_thread", "sdk": True}, "then": {"ok": [{"text": "It reads. "}]}},
             {"text": "tools is done"},
         ],
     }
