@@ -33,8 +33,8 @@ _CHANGE = re.compile(rb":(\d{6}) (\d{6}) ([0-9a-f]+) ([0-9a-f]+) [A-Z]\d*")
 # --- where ------------------------------------------------------------------------------------------------------------
 
 
-def checkouts_of(ref: str, repository: Repository) -> list[Repository]:
-    """Return the work trees in which a branch is checked out.
+def checkouts_of(ref: str, threads: Path, repository: Repository) -> list[Repository]:
+    """Return the work trees in which a branch is checked out; ``threads``: the directory with those of threads.
 
     Raises:
         Refused: one of them can't be reached, or is about to come back to the branch.
@@ -51,6 +51,12 @@ def checkouts_of(ref: str, repository: Repository) -> list[Repository]:
             continue
         known = find_repository(candidate.root)
         if known is not None and _same(known, candidate):
+            # A directory that an agent can exchange for a link at any moment would have git write to where that leads.
+            if _is_inside(candidate.root, threads, repository.common):
+                raise Refused(
+                    f"{_name(ref)} is checked out in {_place(candidate)}, where agents can write: have it removed by "
+                    f"`git worktree remove` there"
+                )
             found.append(candidate)
         elif is_linked(candidate) and (candidate.private / "locked").exists():
             # Git's word for one on a disk that is not there at times.
@@ -78,6 +84,19 @@ def _same(known: Repository, candidate: Repository) -> bool:
     """Return whether a directory leads back to where it was found: else anybody's could be named there."""
     pairs = ((known.private, candidate.private), (known.common, candidate.common))
     return known.root == candidate.root and all(one.samefile(other) for one, other in pairs)
+
+
+def _is_inside(root: Path, threads: Path, common: Path) -> bool:
+    """Return whether a directory is in the repository's own or inside of a thread's, or the way to it leads there."""
+    trees, own = (Path(os.path.realpath(one)) for one in (threads, common))
+    for part in (root, *root.parents):
+        # Each name on the way by where it lies itself, as it may be a link, and by where it leads.
+        for place in (Path(os.path.realpath(part.parent), part.name), Path(os.path.realpath(part))):
+            below = place.relative_to(trees).parts if place.is_relative_to(trees) else ()
+            # A thread's directory itself stays where it is: it is in one that is ours alone.
+            if len(below) > 1 or place.is_relative_to(own):
+                return True
+    return ".." in root.parts
 
 
 def _returns_to(candidate: Repository, ref: str) -> bool:

@@ -170,7 +170,7 @@ async def _merge(
         if squash and new != tips.branch:
             mark = await _make_commit(git, tried.tree, (new, tips.branch), b"Squashed\n")
             moves.append(f"update {SQUASHED}/{tree.branch} {mark}")
-        checkouts = await look_at(partial(checkouts_of, ref), repository)
+        checkouts = await look_at(partial(checkouts_of, ref, tree.directory.parent), repository)
         locks = [IndexLock.planned(checkout) for checkout in checkouts]
         marks = tuple(described(lock) for lock in locks)
         common = str(repository.common)

@@ -609,3 +609,24 @@ async def test_a_link_that_comes_amid_a_merge_moves_no_branch_of_a_clone(
     aside.rename(heads)
     assert (await project.merge(tree)).commits == 1
     project.sound()
+
+
+@pytest.mark.parametrize("place", ["trees/7/inner", "project/.git/inner", "trees/7/link/inner"])
+async def test_nothing_comes_along_where_an_agent_could_exchange_the_directory(tmp_path: Path, place: str) -> None:
+    """W4: exchanged for a link meanwhile, it would have new files written to where that leads."""
+    project = Project(tmp_path)
+    tree = project.tree()
+    run_git(project.path, "checkout", "-q", "--detach")
+    edit(tree.directory, a__txt="x\n")
+    (tmp_path / "people").mkdir()
+    (tree.directory / "link").symlink_to(tmp_path / "people")
+    await project.commit(tree)
+    run_git(project.path, "worktree", "add", "-q", str(tmp_path / place), "main")
+    for known in (project.path / ".git/worktrees").glob("inner*/gitdir"):
+        known.write_text(f"{tmp_path / place}/.git\n")  # git has it without links
+    before = project.at("main")
+    with pytest.raises(Refused, match="where agents can write"):
+        await project.merge(tree)
+    assert project.at("main") == before
+    run_git(project.path, "worktree", "remove", "--force", str(tmp_path / place))
+    assert (await project.merge(tree)).commits == 1
