@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import posixpath
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -27,7 +28,8 @@ from bot.reply.sanitise import units
 from bot.work.editors import Editors
 from bot.work.files import outfolder
 from bot.work.files.handouts import LONGEST_CAPTION, Handouts, RunningOut, caption_as_shown, sent_message
-from bot.work.files.sending import NotTaken, copy_to_send
+from bot.work.files.inbox import safe_name
+from bot.work.files.sending import NotTaken, SentBefore, copy_to_send
 from bot.work.running_turn import RunningTurn
 from bot.work.task_tracker import TaskTracker
 
@@ -60,6 +62,7 @@ class FileSender:
     editors: Editors
     handouts: Handouts
     wall: Callable[[], float] = time.time
+    _deciding: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     async def send(self, running: RunningTurn, path: str, caption: str) -> str:
         """Copy a file and have it posted as a reply to the turn's prompt; return what its agent is told.
@@ -78,28 +81,39 @@ class FileSender:
         # In the form of a prompt's id, and newer than the prompt's: what lies in the folders of prompts is found by it.
         call_id = snowflake_at(self.wall()) | (time.monotonic_ns() & 0x3FFFFF)
         running.tools.sent += 1  # before the await: calls may come side by side
-        with self.handouts.sending(call_id) as keep:
-            copied, digest = await self._copy(turn, names, call_id, caption)
-            if (before := turn.sent.get(digest)) is not None:
-                await anyio.to_thread.run_sync(
-                    partial(outfolder.remove_taken, turn.place.directory, call_id, [copied.name]),
-                    abandon_on_cancel=True,
-                )
-                return f"Not posted again: the same file was sent in this turn already, as {before}."
-            turn.sent[digest] = copied.name
-            # No await from here on: what is told to be queued is queued, whoever cancels the call.
-            self._queue(running.first, turn, call_id, copied, digest)
-            keep()
+        queued = False
+        try:
+            with self.handouts.sending(call_id) as keep:
+                copied, digest = await self._copy(turn, names, call_id, caption)
+                # No await from here on: what is told to be queued is queued, whoever cancels the call.
+                self._queue(running.first, turn, call_id, copied, digest)
+                keep()
+                queued = True
+        except SentBefore as exc:
+            return f"Not posted again: the same file was sent in this turn already, as {exc}."
+        finally:
+            running.tools.sent -= not queued
         return f"{copied.name} is on its way into the thread."
 
     async def _copy(
         self, turn: RunningOut, names: tuple[str, ...], call_id: int, caption: str
     ) -> tuple[outfolder.Taken, bytes]:
         assert turn.place is not None
-        given_up = False
+        given_up, mine = False, set[bytes]()
+
+        def check(digest: bytes) -> None:
+            # In a worker thread: of the same file twice at once, one is the first.
+            with self._deciding:
+                if given_up:
+                    raise NotTaken("nobody waits for it any more")
+                if digest in turn.sent:
+                    raise SentBefore(turn.sent[digest])
+                turn.sent[digest] = safe_name(names[-1])
+                mine.add(digest)
+
         job = partial(
             copy_to_send, turn.place.directory, names, turn.thread_id, call_id, self.handouts.limit_of(turn), caption,
-            lambda: given_up,
+            check,
         )  # fmt: skip
         try:
             with anyio.fail_after(COPY_LIMIT):
@@ -107,7 +121,11 @@ class FileSender:
         except TimeoutError:
             log.warning("file.not_sent", thread=turn.thread_id, limit=COPY_LIMIT)
             raise ToolRefused(TOO_SLOW) from None
+        except SentBefore:
+            raise
         except NotTaken as exc:
+            for digest in mine:
+                turn.sent.pop(digest, None)
             raise ToolRefused(f"Not posted: {exc}.") from exc
         finally:
             # A copy that goes on without anybody waiting for it must not turn up in the thread after all.

@@ -33,6 +33,10 @@ class NotTaken(Exception):
     """A file is not posted; the message says why, for its agent."""
 
 
+class SentBefore(NotTaken):
+    """The same file was sent in this turn already; the message is the name that it had."""
+
+
 def copy_to_send(
     workspace: Path,
     path: Sequence[str],
@@ -40,14 +44,14 @@ def copy_to_send(
     call_id: int,
     limit: int,
     caption: str,
-    withdrawn: Callable[[], bool],
+    check: Callable[[bytes], None],
 ) -> tuple[Taken, bytes]:
     """Copy a file of the workspace to where it is posted from; return it with the digest of its content.
 
     Args:
         path: the names of the folders below the workspace, and of the file.
         call_id: names the folder of the copy.
-        withdrawn: asked before the copy counts: nobody waits for it any more.
+        check: is given the digest before the copy counts, and may raise `NotTaken`.
 
     Raises:
         NotTaken: it is none that is posted, or can't be copied.
@@ -72,13 +76,14 @@ def copy_to_send(
                 write_marker(target, thread_id, owner)
                 with _written(target, CAPTION, owner) as about:
                     about.write(caption.encode(errors="replace"))
-                return _copied(source, target, safe_name(name), limit, owner, withdrawn, caption)
+                return _copied(source, target, safe_name(name), limit, owner, check, caption)
         except NotSaved as exc:
             raise _nothing_left(workspace, call_id, f"It can't be copied: {exc}") from exc
         except OSError as exc:
             raise _nothing_left(workspace, call_id, f"It can't be copied: {said(exc)}") from exc
-        except NotTaken as exc:
-            raise _nothing_left(workspace, call_id, str(exc)) from exc
+        except NotTaken:
+            remove_taken(workspace, call_id, ())
+            raise
 
 
 def _nothing_left(workspace: Path, call_id: int, why: str) -> NotTaken:
@@ -92,7 +97,7 @@ def _copied(
     name: str,
     limit: int,
     owner: tuple[int, int] | None,
-    withdrawn: Callable[[], bool],
+    check: Callable[[bytes], None],
     caption: str,
 ) -> tuple[Taken, bytes]:
     digest, size = hashlib.sha256(), 0
@@ -104,8 +109,8 @@ def _copied(
                 raise NotTaken(f"{name} {too_large(size, limit)}")
             digest.update(chunk)
             copy.write(chunk)
-        if withdrawn():
-            raise NotTaken("nobody waits for it any more")
+        # From the moment it is kept, a kill leaves it to the next run to post.
+        check(digest.digest())
     return Taken(name, size, caption), digest.digest()
 
 

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from bot.mcp.tools import ToolRefused
-from bot.work.agent_tools.sending import names_below
+from bot.work.agent_tools.sending import FileSender, names_below
+from bot.work.agent_tools.use import ToolUse
 from bot.work.files import plain_files, sending
+from bot.work.files.handouts import Handouts, Place
+from bot.work.files.inbox import IncomingFile
 from bot.work.files.outfolder import Share, Taken, collect
 from bot.work.files.sending import NotTaken, copy_to_send
+from tests.bot.work.samples import inbound
 
 THREAD, PROMPT, CALL, LIMIT = 7, 8, 9, 1000
 OWN = Share(own=True)
 
 
 def copied(workspace: Path, *path: str, withdrawn: bool = False, limit: int = LIMIT) -> Taken:
-    return copy_to_send(workspace, path, THREAD, CALL, limit, "Look.", lambda: withdrawn)[0]
+    def check(_digest: bytes) -> None:
+        if withdrawn:
+            raise NotTaken("nobody waits for it any more")
+
+    return copy_to_send(workspace, path, THREAD, CALL, limit, "Look.", check)[0]
 
 
 def left(workspace: Path) -> list[str]:
@@ -99,3 +110,27 @@ def test_a_copy_that_nobody_waits_for_any_more_does_not_count(tmp_path: Path) ->
     with pytest.raises(NotTaken):
         copied(tmp_path, "a.txt", withdrawn=True)
     assert left(tmp_path) == []
+
+
+@pytest.mark.asyncio
+async def test_what_is_not_posted_counts_for_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    """M2, R2: a file that was sent already is at no moment one that a later run would post."""
+    (tmp_path / "a.txt").write_text("hello")
+    handouts = Handouts(cast("Any", None), lambda _: Place(tmp_path, own=True), lambda _: LIMIT)
+    running: Any = SimpleNamespace(
+        first=inbound(PROMPT, thread_id=THREAD), lease=SimpleNamespace(directory="/work"), tools=ToolUse()
+    )
+    sender = FileSender(cast("Any", None), cast("Any", None), handouts)
+    kept: list[str] = []
+
+    def keep(self: IncomingFile) -> None:
+        kept.append(self.name)
+
+    with handouts.turn(running.first) as turn:
+        with pytest.raises(ToolRefused, match=r"no file b\.txt"):
+            await sender.send(running, "b.txt", "")
+        turn.sent[hashlib.sha256(b"hello").digest()] = "before.txt"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(IncomingFile, "keep", keep)
+            assert (await sender.send(running, "a.txt", "")).endswith("already, as before.txt.")
+    assert (running.tools.sent, "a.txt" in kept, left(tmp_path)) == (0, False, [])
