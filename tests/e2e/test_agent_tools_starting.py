@@ -80,7 +80,7 @@ async def test_what_may_not_be_started_is_refused_with_the_reason(tmp_path: Path
         await game.ask("go")
         assert [text.partition(",")[0].partition(".")[0] for text in refusals(agent)] == [
             "There is no agent `nobody`",
-            "There are no projects here",
+            "No projects are set up here",
         ]
         assert starts(game.discord) == []
 
