@@ -22,6 +22,9 @@ pytestmark = needs_git
 
 NEW = "new content\n" * 3
 
+SOME = pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
+"""How many steps lie between two kills."""
+
 
 @pytest.fixture(scope="module")
 def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
@@ -96,7 +99,7 @@ def sweep(project: Project, killer: Killer, action: str, step: int) -> list[bool
     return found
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
+@SOME
 @pytest.mark.parametrize("action", ["merge", pytest.param("squash", marks=pytest.mark.soak)])
 def test_a_merge_that_is_killed_is_done_or_not_begun(project: Project, killer: Killer, action: str, step: int) -> None:
     """W4, G9: at any step; the project's directory looks as before, with all that a person has in it."""
@@ -105,7 +108,7 @@ def test_a_merge_that_is_killed_is_done_or_not_begun(project: Project, killer: K
     assert len(found) > 30 / step
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
+@SOME
 def test_a_commit_that_is_killed_is_done_or_not_begun(project: Project, killer: Killer, step: int) -> None:
     """W4, G9: the work tree keeps all that is in it, and its git is locked by nobody."""
     here = project.trees["7"].directory
@@ -165,7 +168,7 @@ def test_a_base_that_went_on_after_the_kill_keeps_the_merge(project: Project, ki
     nothing_left(project)
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
+@SOME
 def test_a_recovery_that_is_killed_is_recovered(project: Project, killer: Killer, step: int) -> None:
     """W4, G9"""
     interrupted(project, killer)
