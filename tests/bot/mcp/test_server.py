@@ -154,13 +154,15 @@ def begin_to_ask(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.asyncio
-async def test_it_ends_with_its_standard_input_and_withdraws_its_calls() -> None:
+async def test_it_ends_with_its_standard_input_only_and_withdraws_its_calls() -> None:
     """M1"""
     async with serving() as host:
         with started(host) as process:
+            assert process.stdin is not None
+            # What is no message of the protocol does not end it.
+            process.stdin.write(b"[" * 100_000 + b"\n\xff\xfe\nnull\n{}\n")
             begin_to_ask(process)
             await host.asks(1)
-            assert process.stdin is not None
             process.stdin.close()
             assert await anyio.to_thread.run_sync(process.wait) == 0
         await host.asks(0)
@@ -182,20 +184,8 @@ async def test_it_ends_with_a_killed_agent_though_its_standard_input_stays_open(
 
 
 @pytest.mark.asyncio
-async def test_what_is_no_message_of_the_protocol_does_not_end_it() -> None:
-    """M1"""
-    async with serving() as host:
-        with started(host) as process:
-            assert process.stdin is not None
-            process.stdin.write(b"[" * 100_000 + b"\n\xff\xfe\nnull\n{}\n")
-            begin_to_ask(process)
-            await host.asks(1)
-            process.stdin.close()
-
-
-@pytest.mark.asyncio
-async def test_the_process_holds_the_token_where_no_other_program_looks() -> None:
-    """M1, R5"""
+async def test_the_process_hides_its_token_and_imports_nothing_of_the_bots_own_work() -> None:
+    """M1, R5: no other program looks where the token is held, and there is one such process for each session."""
     code = (
         "import os, sys\n"
         "from bot.mcp import server\n"
@@ -203,23 +193,17 @@ async def test_the_process_holds_the_token_where_no_other_program_looks() -> Non
         "sys.argv[1:] = ['mcp']\n"
         "from bot.cli import main\n"
         "main(standalone_mode=False)\n"
+        "print(*sys.modules)\n"
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT), SOCKET_VARIABLE: "/s", TOKEN_VARIABLE: "t"}
     done = await anyio.run_process([sys.executable, "-P", "-c", code], env=environ)
-    assert done.stdout.decode().split() == ["/s", "t", "False"]
-
-
-@pytest.mark.asyncio
-async def test_it_imports_nothing_of_the_bots_own_work() -> None:
-    """M1: there is one such process for each session"""
-    code = "import bot.cli, bot.mcp.server, sys; print(*sys.modules, sep='\\n')"
-    done = await anyio.run_process([sys.executable, "-P", "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
-    modules = done.stdout.decode().split()
+    socket, token, told, *modules = done.stdout.decode().split()
+    assert (socket, token, told) == ("/s", "t", "False")
     assert "mcp.server.lowlevel.server" in modules
     assert HEAVY & {module.split(".")[0] for module in modules} == set()
     ours = {module for module in modules if module.startswith("bot.")}
     assert {each for each in ours if not each.startswith("bot.mcp")} == {
-        *("bot.cli", "bot.service", "bot.service.cli", "bot.usage")
+        *("bot.cli", "bot.ops", "bot.ops.hardening", "bot.service", "bot.service.cli", "bot.usage")
     }
 
 
