@@ -23,8 +23,9 @@ from acp.schema import PermissionOption
 from bot.cli import main
 from bot.demo.session import Permission, choice
 from bot.demo.terminal import TEXT_LIMIT, clean, text_problem
+from tests import warm
 from tests.agents import ScriptedAgent, Step, alive, scenario
-from tests.commands import LIMIT, environment, left_by, started, temporary_files, weft
+from tests.commands import LIMIT, environment, left_by, started, temporary_files
 from tests.warm import WarmPopen
 
 REAL_BOT = {
@@ -132,9 +133,9 @@ def test_a_question_that_nobody_answers_times_out_and_stays_in_the_transcript(tm
 
 def test_an_agent_that_takes_too_long_is_timed_out_and_nothing_of_it_is_left(tmp_path: Path) -> None:
     """P9."""
-    done = weft(tmp_path, "demo", "--prompt", "wait 30", "--timeout", "1")
-    assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.splitlines()[-1] == "outcome: timed_out"
+    with WarmPopen(["demo", "--prompt", "wait 30", "--timeout", "1"], tmp_path, environment(tmp_path)) as process:
+        assert process.stdout.read().splitlines()[-1] == b"outcome: timed_out"
+        assert (process.wait(LIMIT), process.stderr.read()) == (1, b"")
     assert (left_by(tmp_path), temporary_files(tmp_path)) == ([], [])
 
 
@@ -187,10 +188,8 @@ def test_agents_see_what_the_setting_lets_through_and_never_the_token(
 
 @pytest.mark.parametrize("arguments", [["--prompt", "x"], []], ids=["prompt", "conversation"])
 def test_output_that_nobody_reads_any_more_is_no_crash(tmp_path: Path, arguments: list[str]) -> None:
-    with started(tmp_path, "demo", *arguments, "--agent", shlex.join(scenario(tmp_path).argv)) as process:
-        assert process.stdin
-        assert process.stdout
-        assert process.stderr
+    command = ["demo", *arguments, "--agent", shlex.join(scenario(tmp_path).argv)]
+    with WarmPopen(command, tmp_path, environment(tmp_path)) as process:
         process.stdout.close()
         process.stdin.write(b"go\n")
         process.stdin.flush()
@@ -262,15 +261,18 @@ class Talk:
 
 
 @contextmanager
-def talking(directory: Path, agent: ScriptedAgent | None = None, **settings: str) -> Iterator[Talk]:
-    """Talk with a demo; with its own agent, as its users start it."""
-    if agent is None:
-        # The agent that is tested need not be the one that is installed.
-        with started(directory, "demo", settings={"WEFT_AGENT_ENV": "PYTHONPATH", **settings}) as process:
+def talking(
+    directory: Path, agent: ScriptedAgent | None = None, *, cold: bool = False, **settings: str
+) -> Iterator[Talk]:
+    """Talk with a demo, without an agent with its own; ``cold``: as its users start it."""
+    # The agent that is tested need not be the one that is installed.
+    settings = {"WEFT_AGENT_ENV": "PYTHONPATH", **settings}
+    arguments = ["--agent", shlex.join(agent.argv)] if agent else []
+    if cold:
+        with started(directory, "demo", *arguments, settings=settings) as process:
             yield Talk(process)
     else:
-        arguments = ["demo", "--agent", shlex.join(agent.argv)]
-        with WarmPopen(arguments, directory, environment(directory)) as fork:
+        with WarmPopen(["demo", *arguments], directory, environment(directory, **settings)) as fork:
             yield Talk(fork)
 
 
@@ -284,7 +286,7 @@ def until(holds: object) -> None:
 
 def test_a_conversation_streams_asks_and_answers_commands(tmp_path: Path) -> None:
     """D6, Q11, V3."""
-    with talking(tmp_path) as talk:
+    with talking(tmp_path, cold=True) as talk:
         talk.until("/quit.\n")
         talk.type("write")
         talk.until("Weft: @owner\n")
@@ -383,20 +385,17 @@ def test_lines_that_can_not_be_sent_as_they_are_do_no_harm(tmp_path: Path) -> No
 
 def test_a_file_can_be_the_input(tmp_path: Path) -> None:
     (tmp_path / "lines").write_text("one\ntwo")
-    with (tmp_path / "lines").open() as lines:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "bot", "demo", "--agent", shlex.join(scenario(tmp_path).argv)],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            stdin=lines,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Weft: one" in done.stdout
-    assert "Weft: two" in done.stdout
+    arguments = ["demo", "--agent", shlex.join(scenario(tmp_path).argv)]
+    shown, errors = tmp_path / "shown", tmp_path / "errors"
+    with (tmp_path / "lines").open() as lines, shown.open("wb") as out, errors.open("wb") as err:
+        process = warm.start(arguments, tmp_path, environment(tmp_path), lines.fileno(), err.fileno(), out.fileno())
+        try:
+            assert process.wait_here(LIMIT) == 0
+        finally:
+            process.close()
+    assert errors.read_text() == ""
+    assert "Weft: one" in shown.read_text()
+    assert "Weft: two" in shown.read_text()
 
 
 # --- rules -----------------------------------------------------------------------------------------------------------
