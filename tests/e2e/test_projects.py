@@ -88,15 +88,18 @@ def tree_of(tmp_path: Path, thread_id: int) -> Path:
     return tmp_path / f"state/worktrees/web/{thread_id}"
 
 
-async def test_twenty_threads_change_the_same_file_at_once_and_none_sees_what_another_did(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [8, pytest.param(20, marks=pytest.mark.soak)])
+async def test_many_threads_change_the_same_file_at_once_and_none_sees_what_another_did(
+    tmp_path: Path, count: int
+) -> None:
     """W2: each on its own branch, in its own directory; the repository's own files stay as they are."""
     path, agent = repository(tmp_path), scenario(tmp_path, [{"python": WRITE}, {"text": "done"}])
     async with on_web(tmp_path, agent, max_agents=22, lane_main=20) as game:
-        threads = [await game.mention(f"Fix the login, part {number}") for number in range(20)]
+        threads = [await game.mention(f"Fix the login, part {number}") for number in range(count)]
         for thread_id in threads:
             assert await game.outcome(thread_id) is Outcome.ANSWERED, game.shown(thread_id)
         branches = {thread_id: rows(game)[thread_id].branch for thread_id in threads}
-    assert len(set(branches.values())) == 20
+    assert len(set(branches.values())) == count
     for thread_id, branch in branches.items():
         assert branch.startswith("weft/fix-the-login-part-")
         assert run_git(path, "show", f"{branch}:notes.txt") == f"first\n{thread_id}"

@@ -86,12 +86,15 @@ async def resolved(game: Play, thread_id: int, person: Person | None = None) -> 
     return pressed.original_id
 
 
-async def test_twenty_threads_change_the_same_file_and_are_merged_one_after_the_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "alone"), [(6, 4), pytest.param(20, 16, marks=pytest.mark.soak)])
+async def test_many_threads_change_the_same_file_and_are_merged_one_after_the_other(
+    tmp_path: Path, count: int, alone: int
+) -> None:
     """W4: conflicts are shown, resolved by the agent and merged; the base's own checkout is never left dirty."""
     text = "\n".join(f"line {number}" for number in range(100))
     make_repository(tmp_path / "web", "-b", "main", notes__txt=text)
-    # The last four change what others change as well.
-    lines = {number: 5 * (number % 16) for number in range(20)}
+    # The last ones change what others change as well.
+    lines = {number: 5 * (number % alone) for number in range(count)}
     words = {f"task-{number:02}": writes(line, f"by {number}") for number, line in lines.items()}
     async with on_web(tmp_path, editing(tmp_path, words), max_agents=22, lane_main=20) as game:
         threads = {number: await game.mention(f"task-{number:02}") for number in lines}
@@ -103,7 +106,7 @@ async def test_twenty_threads_change_the_same_file_and_are_merged_one_after_the_
             untouched(tmp_path / "web")
             assert await give(game, thread_id, "merge") == ""
             untouched(tmp_path / "web")
-            if number >= 16:
+            if number >= alone:
                 conflict = await until_told(game, thread_id, "could not merge")
                 assert "it conflicts with `main` in `notes.txt` (both changed it)" in conflict.content
                 await resolved(game, thread_id)
