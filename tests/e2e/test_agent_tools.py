@@ -309,10 +309,14 @@ async def test_nothing_is_done_while_no_turn_runs(tmp_path: Path) -> None:
 
 async def test_two_threads_each_have_their_own_tools(tmp_path: Path) -> None:
     """M1, M2: side by side; nothing of the other one can be read."""
-    words = {word: [{"text": f"secret of {word}"}, call("read_thread")] for word in ("alpha", "beta")}
+    gate = Gate(tmp_path / "gate")
+    words = {word: [{"text": f"secret of {word}"}, gate.step, call("read_thread")] for word in ("alpha", "beta")}
     agent = scenario(tmp_path, words=words)
     async with play(tmp_path, agent) as game:
         threads = [await game.mention(word) for word in words]
+        secrets = dict(zip(threads, words, strict=True))
+        await game.discord.wait_for(lambda _: all(f"secret of {secrets[at]}" in game.shown(at) for at in threads))
+        gate.open()
         assert [await game.outcome(thread_id) for thread_id in threads] == [Outcome.ANSWERED] * 2
         for _, text in told(agent):
             assert ("alpha" in text) != ("beta" in text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -21,7 +22,11 @@ STARTED: Step = {"call": {}, "then": {"ok": [{"text": "tools are there"}]}}
 
 def server_of(pid: int) -> int:
     """Return the process of the server that an agent has started."""
-    (server,) = (one.pid for one in psutil.Process(pid).children(recursive=True) if one.cmdline()[-1] == "mcp")
+    servers = []
+    for one in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            servers += [one.pid] if one.cmdline()[-1:] == ["mcp"] else []
+    (server,) = servers
     return server
 
 
