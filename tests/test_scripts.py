@@ -168,7 +168,7 @@ def test_the_tests_get_the_tools_of_development_and_their_arguments(tree: Tree) 
     done = tree.run("test", "-m", "soak", "-k", "something")
     assert done.returncode == 0
     assert tree.calls("-m pip")[0].endswith("-r requirements-dev.lock")
-    assert tree.calls("-m pytest")[0].endswith("-m pytest -n 4 --dist worksteal -m soak -k something")
+    assert tree.calls("-m pytest")[0].endswith("-m pytest -n 5 --dist worksteal -m soak -k something")
 
 
 def test_a_check_changes_nothing_unless_asked(tree: Tree) -> None:

@@ -81,6 +81,8 @@ async def test_forty_threads_stream_through_one_process_and_each_gets_its_own_te
         gate.open()
         outcomes = [await game.outcome(thread_id) for thread_id in threads]
         assert Counter(outcomes) == {Outcome.ANSWERED: THREADS}
+        # Where one had to wait for a while, its thread said so, and that is taken away after the answer.
+        await game.discord.wait_for(lambda _: all(len(game.replies(thread_id)) == 1 for thread_id in threads))
         for thread_id, text in zip(threads, texts, strict=True):
             (reply,) = game.replies(thread_id)
             assert reply.content.partition("\n-# ")[0] == text
