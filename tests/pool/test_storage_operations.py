@@ -94,14 +94,14 @@ def contents(base: Database) -> list[object]:
 
 def test_a_folded_backlog_leads_to_the_same_file_as_every_change_did() -> None:
     """R6"""
-    for seed in range(40):
+    for seed in range(15):
         fold(random.Random(seed))
 
 
 @pytest.mark.soak
 def test_many_folded_backlogs_lead_to_the_same_file_as_every_change_did() -> None:
     """R6"""
-    for seed in range(40, 40 + long_run(2_000, 80)):
+    for seed in range(15, 15 + long_run(2_000, 105)):
         fold(random.Random(seed))
 
 
