@@ -50,6 +50,7 @@ from bot.work.files.transcription import Transcriber
 from bot.work.limits import FileLimits, WorkLimits
 from bot.work.queue.drop_rule import Drop
 from bot.work.queue.rules import Rules
+from pool.launcher import LauncherByName
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.session_servers import SessionServers, new_key
@@ -177,6 +178,49 @@ async def serve_tools(work: TaskGroup, path: Path, listener: ToolListener) -> No
         raise ConfigError(str(exc)) from exc
 
 
+class _Later:
+    """What the pool and its launcher ask of the dispatcher, which is made of them and so after them."""
+
+    dispatcher: Dispatcher
+
+    def capacity_changed(self) -> None:
+        self.dispatcher.admit()
+
+    def cut_off(self, thread_id: int) -> None:
+        self.dispatcher.late_outputs.cut_off(thread_id)
+
+    def agent_of(self, thread_id: int) -> str:
+        return self.dispatcher.thread_settings.agent_of(thread_id)
+
+    def home_of(self, thread_id: int) -> int:
+        return self.dispatcher.thread_settings.home_of(thread_id)
+
+    def project_of(self, thread_id: int) -> str | None:
+        return self.dispatcher.thread_settings.project_name(thread_id)
+
+    def servers_for(self, access: ToolAccess, thread_id: int, token: str) -> tuple[McpServer, ...]:
+        return access.servers(self.dispatcher.thread_settings.profile_of(thread_id), token)
+
+    async def prepare(self, thread_id: int) -> None:
+        await self.dispatcher.projects.prepare(thread_id)
+
+
+def _launcher(
+    settings: Settings, wanted: RunSettings, marker: Mapping[str, str], later: _Later, access: ToolAccess
+) -> LauncherByName:
+    return launcher_of(
+        wanted.agents,
+        wanted.environment,
+        marker,
+        later.agent_of,
+        settings.sessions_per_process,
+        later.home_of,
+        later.project_of,
+        later.prepare,
+        access.places(),
+    )
+
+
 @asynccontextmanager
 async def running_bot(
     settings: Settings,
@@ -196,27 +240,7 @@ async def running_bot(
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = CommandStampFile(settings.state_dir / COMMAND_STAMP)
 
-    def capacity_changed() -> None:
-        dispatcher.admit()  # the pool and the dispatcher know each other; the dispatcher is made right below
-
-    def cut_off(thread_id: int) -> None:
-        dispatcher.late_outputs.cut_off(thread_id)
-
-    def agent_of(thread_id: int) -> str:
-        return dispatcher.thread_settings.agent_of(thread_id)
-
-    def home_of(thread_id: int) -> int:
-        return dispatcher.thread_settings.home_of(thread_id)
-
-    def project_of(thread_id: int) -> str | None:
-        return dispatcher.thread_settings.project_name(thread_id)
-
-    def servers_for(thread_id: int, token: str) -> tuple[McpServer, ...]:
-        return access.servers(dispatcher.thread_settings.profile_of(thread_id), token)
-
-    async def prepare(thread_id: int) -> None:
-        await dispatcher.projects.prepare(thread_id)
-
+    later = _Later()
     # Whoever has it can make no token of it, and what is left of a token without it is worth nothing.
     key = new_key()
     redactor.add([key])
@@ -229,36 +253,15 @@ async def running_bot(
     ):
         gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer)
         limits = widened(pool_limits(settings), settings, wanted.agents)
-        launcher = launcher_of(
-            wanted.agents,
-            wanted.environment,
-            marker or {},
-            agent_of,
-            settings.sessions_per_process,
-            home_of,
-            project_of,
-            prepare,
-            access.places(),
-        )
-        sessions = SessionServers(servers_for, key)
+        launcher = _launcher(settings, wanted, marker or {}, later, access)
+        sessions = SessionServers(functools.partial(later.servers_for, access), key)
         pool = ConnectionPool(
-            launcher,
-            store,
-            limits,
-            connection_limits(settings),
-            on_change=capacity_changed,
-            on_cut_off=cut_off,
-            servers=sessions,
-        )
+            launcher, store, limits, connection_limits(settings),
+            on_change=later.capacity_changed, on_cut_off=later.cut_off, servers=sessions,
+        )  # fmt: skip
         async with pool, anyio.create_task_group() as work:
-            dispatcher = Dispatcher(
-                work,
-                gateway.chat,
-                pool,
-                store,
-                work_limits(settings),
-                wanted.agents,
-                watch.observer,
+            later.dispatcher = dispatcher = Dispatcher(
+                work, gateway.chat, pool, store, work_limits(settings), wanted.agents, watch.observer,
                 may=gateway.may,
                 rights=gateway.rights,
                 lookups=gateway.lookups,
@@ -266,7 +269,7 @@ async def running_bot(
                 transcriber=transcriber_of(settings, wanted),
                 launcher=launcher,
                 journals=settings.state_dir / "merges",
-            )
+            )  # fmt: skip
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             # Before any agent is started, which may call at once.
             listener = ToolListener(sessions.find, dispatcher.tools.call, watch.observer)
