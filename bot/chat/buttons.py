@@ -69,31 +69,9 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         named = self.match
-        if named["action"] == "details":
-            await show_details(interaction, int(named["thread"]), int(named["prompt"]))
-            return
-        if named["list"]:
-            await on_list_press(interaction, named)
-            return
-        if named["schedule"] or named["sched_page"]:
-            await on_schedule_press(interaction, named)
-            return
-        if named["attempt"]:
-            await projects.on_resolve(interaction, int(named["resolve_in"]), named["attempt"])
-            return
-        if named["trees_in"]:
-            await projects.on_page(interaction, int(named["trees_in"]), int(named["trees_page"]))
-            return
-        if named["tree"]:
-            await projects.on_tree(interaction, int(named["tree_in"]), named["tree"], cast("Press", named["press"]))
+        if await _answered_by_its_own(interaction, named):
             return
         message_id = interaction.message.id if interaction.message is not None else 0
-        if named["word"]:
-            await do_here(interaction, int(named["here"]), named["word"])
-            return
-        if named["way"]:
-            await change_login(interaction, int(named["account_in"]), named["way"])
-            return
 
         def act(dispatcher: Dispatcher, by: Actor) -> Answer:
             # It names no place, since it is about whoever presses it: it stands in answers that they alone see.
@@ -138,6 +116,35 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
         )
         purpose = Purpose.DECIDE if decides else Purpose.PROMPT
         await respond(interaction, act, purpose=purpose, once=named["action"] in ("go", "allow"))
+
+
+async def _answered_by_its_own(interaction: discord.Interaction[Any], named: re.Match[str]) -> bool:
+    """Answer a press that is for a list, a work tree or a command with an answer of its own; False: it is another."""
+    if named["action"] == "details":
+        await show_details(interaction, int(named["thread"]), int(named["prompt"]))
+        return True
+    if named["list"]:
+        await on_list_press(interaction, named)
+        return True
+    if named["schedule"] or named["sched_page"]:
+        await on_schedule_press(interaction, named)
+        return True
+    if named["attempt"]:
+        await projects.on_resolve(interaction, int(named["resolve_in"]), named["attempt"])
+        return True
+    if named["trees_in"]:
+        await projects.on_page(interaction, int(named["trees_in"]), int(named["trees_page"]))
+        return True
+    if named["tree"]:
+        await projects.on_tree(interaction, int(named["tree_in"]), named["tree"], cast("Press", named["press"]))
+        return True
+    if named["word"]:
+        await do_here(interaction, int(named["here"]), named["word"])
+        return True
+    if named["way"]:
+        await change_login(interaction, int(named["account_in"]), named["way"])
+        return True
+    return False
 
 
 async def do_here(interaction: discord.Interaction[Any], place_id: int, word: str) -> None:
