@@ -43,6 +43,7 @@ from bot.sandbox.model import (
     User,
     permission_bits,
 )
+from bot.sandbox.page import Page
 from bot.sandbox.people import Person, add_member, remove_member
 from bot.sandbox.ratelimit import Limiter, RateLimits
 from bot.sandbox.rest import PREFIX, Backend, Pipeline
@@ -94,6 +95,7 @@ class FakeDiscord:
         app.router.add_get("/attachments/{channel}/{attachment}/{name}", self.cdn.serve)
         app.router.add_get("/ephemeral-attachments/{application}/{attachment}/{name}", self.cdn.serve)
         CommandLineApi(self).install(app)
+        Page().install(app)
         routes = [*routes_messages.ROUTES, *routes_channels.ROUTES, *routes_interactions.ROUTES]
         Pipeline(self._backend).install(app, routes)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)

@@ -1,0 +1,41 @@
+"""The page's libraries are those that `scripts/vendor` names, unchanged, and each has its licence beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[3] / "bot" / "sandbox" / "page"
+VENDOR = PAGE / "vendor"
+SCRIPT = (Path(__file__).parents[3] / "scripts" / "vendor").read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in (VENDOR / "README.md").read_text().splitlines()
+    if line.startswith("| ") and not line.startswith(("| file", "| ---"))
+]
+LICENCES = {"MIT": "Permission is hereby granted", "BSD-3-Clause": "Redistribution and use", "MPL-2.0": "Apache"}
+IMPORT = re.compile(r"""(?:\bfrom|\bimport)\s*["'](\.[^"']*)["']""")
+
+
+def test_every_file_of_a_library_is_in_the_table_with_its_hash_and_the_script_s_version() -> None:
+    assert {VENDOR / row[0] for row in ROWS} == set(VENDOR.rglob("*.*js"))
+    for file, package, version, _, digest in ROWS:
+        assert hashlib.sha256((VENDOR / file).read_bytes()).hexdigest() == digest, file
+        assert f"\nfetch {package} {version} " in SCRIPT, package
+
+
+def test_every_library_has_its_licence_beside_it_and_a_bundle_those_of_its_parts() -> None:
+    for file, _, _, licence, _ in ROWS:
+        text = (VENDOR / file.split("/")[0] / "LICENSE").read_text()
+        assert LICENCES[licence.split()[0]] in text, file
+    bundled = {one.stem for one in (VENDOR / "markdown-it" / "bundled").iterdir() if one.stat().st_size > 500}
+    assert bundled == {"entities", "linkify-it", "mdurl", "punycode.js", "uc.micro"}
+
+
+@pytest.mark.parametrize("module", sorted(PAGE.rglob("*.*js")), ids=lambda one: one.relative_to(PAGE).as_posix())
+def test_what_a_module_imports_is_there(module: Path) -> None:
+    for name in IMPORT.findall(module.read_text()):
+        assert (module.parent / name).is_file(), name
