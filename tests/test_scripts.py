@@ -171,6 +171,37 @@ def test_the_tests_get_the_tools_of_development_and_their_arguments(tree: Tree) 
     assert tree.calls("-m pytest")[0].endswith("-m pytest -n 5 --dist worksteal -m soak -k something")
 
 
+@pytest.mark.parametrize(
+    ("user", "installed", "works", "said"),
+    [
+        ("0", False, True, "installing Chromium for the tests of the page ...\n"),
+        (
+            "0",
+            False,
+            False,
+            "installing Chromium for the tests of the page ...\nthat did not work; these tests will be skipped\n",
+        ),
+        ("0", True, True, ""),
+        ("1000", False, True, ""),
+    ],
+)
+def test_chromium_is_installed_where_it_can_be_and_the_tests_run_either_way(
+    tree: Tree, user: str, installed: bool, works: bool, said: str
+) -> None:
+    tree.run("demo")
+    tree.run("test")
+    apt = f"echo apt-get $* >>$CALLS; {'exit 0' if works else 'exit 100'}"
+    programs = {"id": f"echo {user}", "timeout": 'shift; exec "$@"', "apt-get": apt}
+    for name, line in {**programs, **({"chromium": "exit 0"} if installed else {})}.items():
+        (tree.root / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tree.root / "bin" / name).chmod(0o755)
+    done = tree.run("test")
+    assert (done.returncode, done.stderr) == (0, said)
+    asked = ["apt-get update", "apt-get install --yes --no-install-recommends chromium fonts-noto-color-emoji"]
+    assert tree.calls("apt-get") == (asked[: 2 if works else 1] if said else [])
+    assert tree.calls("-m pytest")
+
+
 def test_a_check_changes_nothing_unless_asked(tree: Tree) -> None:
     tree.run("check")
     assert [call.split(" -m ")[1] for call in tree.calls("-m ") if "ruff" in call or "mypy" in call] == [
