@@ -10,6 +10,7 @@ import click
 
 from bot.config import ConfigError
 from bot.sandbox import FakeDiscord, RateLimits
+from bot.sandbox.guard import KEY_HEADER
 
 _LIMITS = {"off": RateLimits.OFF, "real": RateLimits.REAL, "scaled": RateLimits.SCALED}
 
@@ -46,6 +47,8 @@ def introduction(discord: FakeDiscord) -> list[str]:
         f"DISCORD_TOKEN={discord.token}",
         f"# application {discord.application_id}, guild {discord.guild_id}",
         f"# channel #general {discord.channel_id}, owner {discord.owner.id}",
+        f"# page {discord.page_url}",
+        f"# with the header -H '{KEY_HEADER}: {discord.key}':",
         f'# POST {api}/say   {{"text": "hello", "mention": true}}',
         f'# POST {api}/click {{"message": ID, "custom_id": ID}}',
         f'# POST {api}/slash {{"channel": ID, "name": "status"}}',

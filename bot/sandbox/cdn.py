@@ -1,10 +1,13 @@
 """Where attachments are served: with a signature that expires, and with the faults that a test asks for.
 
+They come from the page's own origin, so a browser must not take any of them for a page, a script or a style.
+
 The mutable state is the faults by the name of a file, and the requests that came.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import anyio
 from aiohttp import web
@@ -15,6 +18,14 @@ from bot.sandbox.model import Attachment
 from bot.sandbox.state import State
 
 _BLOCK = b"\0" * 65_536
+# Shown in place. All else is a download of bytes; pages, SVG and PDF can run scripts.
+_SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "text/plain"})
+_PLAYED = ("audio/", "video/")
+_HEADERS = {
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +99,8 @@ class Cdn:
 
     async def _send(self, request: web.Request, attachment: Attachment) -> web.StreamResponse:
         if attachment.name not in self._endless and attachment.name not in self._hanging:
-            return web.Response(body=attachment.content, content_type=attachment.content_type)
-        response = web.StreamResponse()
-        response.content_type = attachment.content_type
+            return web.Response(body=attachment.content, headers=_headers(attachment))
+        response = web.StreamResponse(headers=_headers(attachment))
         await response.prepare(request)
         try:
             while attachment.name in self._endless:
@@ -102,3 +112,12 @@ class Cdn:
         except ConnectionError:
             pass
         return response
+
+
+def _headers(attachment: Attachment) -> dict[str, str]:
+    kind = attachment.content_type.partition(";")[0].strip().lower()
+    if kind in _SHOWN or kind.startswith(_PLAYED):
+        charset = "; charset=utf-8" if kind.startswith("text/") else ""
+        return {**_HEADERS, "Content-Type": kind + charset, "Content-Disposition": "inline"}
+    disposition = f"attachment; filename*=UTF-8''{quote(attachment.name, safe='')}"
+    return {**_HEADERS, "Content-Type": "application/octet-stream", "Content-Disposition": disposition}

@@ -1,14 +1,13 @@
 """`FakeDiscord`: the loopback Discord as an async context manager, with the calls that tests and the demo make.
 
-It owns the listening socket; the parts it joins own their state. The `/_sandbox` routes are the same calls over HTTP,
-for playing with the bot from a shell.
+It owns the listening socket; the parts it joins own their state.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import anyio
 from aiohttp import web
@@ -23,10 +22,11 @@ from bot.sandbox import (
     routes_messages,
 )
 from bot.sandbox.cdn import Cdn
+from bot.sandbox.command_line import CommandLineApi
 from bot.sandbox.drafts import Draft
-from bot.sandbox.errors import DiscordError
 from bot.sandbox.faults import Faults
 from bot.sandbox.gateway import Gateway
+from bot.sandbox.guard import KEY_HEADER, Guard
 from bot.sandbox.interactions import Interaction, Interactions
 from bot.sandbox.model import (
     EVERYONE_PERMISSIONS,
@@ -51,7 +51,6 @@ from bot.sandbox.state import Clock, Snowflakes, State
 
 MAX_REQUEST_BYTES = 25 * 1024 * 1024
 SHUTDOWN_SECONDS = 1.0
-PLAY_PREFIX = "/_sandbox"
 
 
 class FakeDiscord:
@@ -80,6 +79,7 @@ class FakeDiscord:
         self.limiter = Limiter(rate_limits)
         self._interactions = Interactions(self.state)
         self._backend = Backend(self.state, self.gateway, self._interactions, self.faults, self.limiter, self.token)
+        self._guard = Guard()
         self._people: dict[str, Person] = {}
         self._runner: web.AppRunner | None = None
         add_member(self.state, bot)
@@ -89,12 +89,12 @@ class FakeDiscord:
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=MAX_REQUEST_BYTES)
+        app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._guard.check])
         app.router.add_get("/gateway", self.gateway.handle)
         app.router.add_get("/gateway/", self.gateway.handle)
         app.router.add_get("/attachments/{channel}/{attachment}/{name}", self.cdn.serve)
         app.router.add_get("/ephemeral-attachments/{application}/{attachment}/{name}", self.cdn.serve)
-        CommandLineApi(self).install(app)
+        CommandLineApi(self.state, self.gateway, self.owner, self.user, self.channel_id).install(app)
         Page().install(app)
         routes = [*routes_messages.ROUTES, *routes_channels.ROUTES, *routes_interactions.ROUTES]
         Pipeline(self._backend).install(app, routes)
@@ -103,6 +103,7 @@ class FakeDiscord:
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
         await site.start()
         self._port = self._runner.addresses[0][1]
+        self._guard.listen_on(self._port)
         self.state.base_url = f"http://127.0.0.1:{self._port}"
         self.gateway.url = self.gateway_url
         return self
@@ -124,6 +125,21 @@ class FakeDiscord:
     def api_url(self) -> str:
         """The base of the REST routes."""
         return self.url + PREFIX
+
+    @property
+    def key(self) -> str:
+        """What the routes below `/_sandbox` need, in a header; new in each run."""
+        return self._guard.key
+
+    @property
+    def key_header(self) -> dict[str, str]:
+        """The header with the key."""
+        return {KEY_HEADER: self.key}
+
+    @property
+    def page_url(self) -> str:
+        """The page's address, with the key in the fragment, which browsers send nowhere."""
+        return f"{self.url}/#{self.key}"
 
     @property
     def gateway_url(self) -> str:
@@ -388,110 +404,3 @@ class FakeDiscord:
         lines = [f"{one.problem.value}: {one.text}" for one in found if not one.is_allowed(allow)]
         if lines:
             raise AssertionError("the bot did what it must not do:\n  " + "\n  ".join(lines))
-
-
-class CommandLineApi:
-    """Says, clicks, uses commands and shows a channel; the owner acts in the first channel unless told otherwise.
-
-    Unknown ids and names answer 400 with a line that says what is wrong.
-    """
-
-    def __init__(self, discord: FakeDiscord) -> None:
-        self._discord = discord
-
-    def install(self, app: web.Application) -> None:
-        """Register the routes."""
-        app.router.add_post(PLAY_PREFIX + "/say", _guarded(self._say))
-        app.router.add_post(PLAY_PREFIX + "/click", _guarded(self._click))
-        app.router.add_post(PLAY_PREFIX + "/slash", _guarded(self._slash))
-        app.router.add_get(PLAY_PREFIX + "/timeline", _guarded(self._timeline))
-        app.router.add_get(PLAY_PREFIX + "/info", _guarded(self._info))
-
-    async def _say(self, request: web.Request) -> Any:
-        body = await request.json()
-        message = await self._person(body).say(
-            self._channel(body.get("channel")), str(body["text"]), mention_bot=bool(body.get("mention", False))
-        )
-        return self.message(message)
-
-    async def _click(self, request: web.Request) -> Any:
-        body = await request.json()
-        interaction = await self._person(body).click(int(body["message"]), str(body["custom_id"]))
-        return _interaction(interaction)
-
-    async def _slash(self, request: web.Request) -> Any:
-        body = await request.json()
-        options = body.get("options") or {}
-        channel_id = self._channel(body.get("channel"))
-        return _interaction(await self._person(body).slash(channel_id, str(body["name"]), **options))
-
-    async def _timeline(self, request: web.Request) -> Any:
-        discord = self._discord
-        channel_id = self._channel(request.query.get("channel"))
-        threads = [one for one in discord.threads() if one.parent_id == channel_id]
-        return {
-            "channel": str(channel_id),
-            "messages": [self.message(one) for one in discord.messages(channel_id)],
-            "threads": [
-                {"id": str(one.id), "name": one.name, "archived": one.archived, "locked": one.locked} for one in threads
-            ],
-        }
-
-    async def _info(self, _request: web.Request) -> Any:
-        discord = self._discord
-        return {
-            "guild": str(discord.guild_id),
-            "channel": str(discord.channel_id),
-            "bot": str(discord.bot_user.id),
-            "owner": str(discord.owner.id),
-            "connected": discord.gateway.connected,
-        }
-
-    def _person(self, body: Json) -> Person:
-        name = body.get("user")
-        return self._discord.owner if name is None else self._discord.user(str(name))
-
-    def _channel(self, wanted: object) -> int:
-        """A channel by its id or name; the first one by default."""
-        if wanted is None:
-            return self._discord.channel_id
-        for channel in self._discord.state.channels.values():
-            if str(wanted) in (str(channel.id), channel.name):
-                return channel.id
-        raise LookupError(f"no channel {wanted!r}")
-
-    def message(self, message: Message) -> Json:
-        """A message with its timeline, for reading."""
-        return {
-            "id": str(message.id),
-            "channel": str(message.channel_id),
-            "author": self._discord.state.members[message.author_id].user.name,
-            "content": message.content,
-            "flags": message.flags,
-            "components": message.components,
-            "attachments": [one.name for one in message.attachments],
-            "reactions": {emoji: len(users) for emoji, users in message.reactions.items()},
-            "reference": None if message.reference_id is None else str(message.reference_id),
-            "timeline": [{"at": at, "content": text} for at, text in self._discord.timeline(message.id)],
-        }
-
-
-def _interaction(interaction: Interaction) -> Json:
-    return {
-        "id": str(interaction.id),
-        "acked": interaction.acked,
-        "kind": None if interaction.kind is None else interaction.kind.name.lower(),
-        "ephemeral": interaction.ephemeral,
-        "response": interaction.response,
-        "message": None if interaction.original_id is None else str(interaction.original_id),
-    }
-
-
-def _guarded(handler: Callable[[web.Request], Awaitable[Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def guarded(request: web.Request) -> web.Response:
-        try:
-            return web.json_response(await handler(request))
-        except (DiscordError, LookupError, ValueError, TypeError) as error:
-            return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=400)
-
-    return guarded

@@ -15,9 +15,9 @@ import pytest
 from tests.commands import LIMIT, started, weft
 
 
-def call(url: str, body: Any = None) -> Any:
+def call(url: str, body: Any = None, **headers: str) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
     # No proxy of this machine's environment may come between.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=LIMIT) as answer:
@@ -29,18 +29,22 @@ def test_the_sandbox_says_how_to_reach_it_and_ends_with_a_signal(tmp_path: Path,
     with started(tmp_path, "sandbox", "--port", "0") as process:
         assert process.stdout
         assert process.stderr
-        lines = [process.stdout.readline().decode().rstrip("\n") for _ in range(8)]
+        lines = [process.stdout.readline().decode().rstrip("\n") for _ in range(10)]
         address = re.fullmatch(r"WEFT_DISCORD_API=(http://127\.0\.0\.1:[1-9]\d*)/api/v10", lines[0])
         assert address
         assert re.fullmatch(r"DISCORD_TOKEN=\S+", lines[1])
         assert all(line.startswith("# ") for line in lines[2:])
 
         api = f"{address[1]}/_sandbox"
-        ids = call(f"{api}/info")
+        page = re.search(rf"{address[1]}/#(\S+)", lines[4])
+        assert page
+        assert f"X-Sandbox-Key: {page[1]}'" in lines[5]
+        key = {"X-Sandbox-Key": page[1]}
+        ids = call(f"{api}/info", **key)
         for name in ("guild", "channel", "owner"):
             assert ids[name] in "\n".join(lines)
-        said = call(f"{api}/say", {"text": "hello", "mention": True})
-        shown = call(f"{api}/timeline?channel={ids['channel']}")
+        said = call(f"{api}/say", {"text": "hello", "mention": True}, **key)
+        shown = call(f"{api}/timeline?channel={ids['channel']}", **key)
         assert [message["id"] for message in shown["messages"]] == [said["id"]]
         assert call(f"{address[1]}/api/v10/gateway")["url"].startswith("ws://127.0.0.1:")
 

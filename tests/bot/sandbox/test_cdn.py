@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import aiohttp
 import pytest
+import yarl
 
 from bot.sandbox import FakeDiscord
 from bot.sandbox.objects import LIFETIME_SECONDS, message_json
@@ -44,3 +47,41 @@ async def test_the_next_requests_for_a_file_get_the_status_that_was_asked_for() 
             answer = await session.get(url, allow_redirects=False)
             assert (answer.status, answer.headers["Location"]) == (302, "http://example.invalid/")
         assert await (await session.get(url)).read() == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "shown"),
+    [
+        ("a.png", "image/png", True),
+        ("a.txt", "text/plain; charset=utf-8", True),
+        ("a.mp3", "audio/mpeg", True),
+        ("a.mp4", "video/mp4", True),
+        ("a.html", "application/octet-stream", False),
+        ("a.xhtml", "application/octet-stream", False),
+        ("a.svg", "application/octet-stream", False),
+        ("a.pdf", "application/octet-stream", False),
+        ("a.js", "application/octet-stream", False),
+        ("a.css", "application/octet-stream", False),
+        ("a", "application/octet-stream", False),
+    ],
+)
+async def test_a_browser_takes_no_file_for_a_page_or_a_script(name: str, kind: str, shown: bool) -> None:
+    content = b"<script>fetch('/_sandbox/info')</script>"
+    async with FakeDiscord() as discord, aiohttp.ClientSession() as session:
+        message = await discord.owner.say(discord.channel_id, files=[(name, content)])
+        told = message_json(discord.state, message)["attachments"][0]
+        answer = await session.get(told["url"])
+        assert await answer.read() == content
+    assert answer.headers["Content-Type"] == kind
+    assert answer.headers["Content-Disposition"] == ("inline" if shown else f"attachment; filename*=UTF-8''{name}")
+    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_file_s_name_says_nothing_but_its_name() -> None:
+    name = 'x"; filename=evil.html; ü.bin'
+    async with FakeDiscord() as discord, aiohttp.ClientSession() as session:
+        message = await discord.owner.say(discord.channel_id, files=[(name, b"x")])
+        url = message_json(discord.state, message)["attachments"][0]["url"]
+        answer = await session.get(yarl.URL(url, encoded=True))
+    assert answer.headers["Content-Disposition"] == f"attachment; filename*=UTF-8''{quote(name, safe='')}"

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.asyncio
 
 async def send(fd: FakeDiscord, method: str, path: str, body: Any = None, **query: str) -> tuple[int, Any]:
     url = f"{fd.url}/_sandbox/{path}"
-    async with aiohttp.ClientSession() as session, session.request(method, url, json=body, params=query) as response:
+    asking = {"json": body, "params": query, "headers": fd.key_header}
+    async with aiohttp.ClientSession() as session, session.request(method, url, **asking) as response:
         return response.status, await response.json()
 
 
