@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import platform
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -25,6 +26,7 @@ from acp.mcp_servers import McpServer
 from acp.process import agent_environment
 from acp.shutdown import StopLimits, StopStage, end_strays
 from acp.turn_deadlines import TurnLimits
+from bot import version
 from bot.agents.model import Agents, launcher_of, secret_values
 from bot.agents.tool_access import ToolAccess
 from bot.chat.authorize import Policy
@@ -315,6 +317,7 @@ def run_bot(
     configure_logging(settings.log_level, settings.log_format, redactor)
     try:
         with held_state(settings) as identity, own_temporary_files(settings.state_dir):
+            log.info("bot.started", version=version.full(), python=platform.python_version())
             for problem in unknown_variables(settings, os.environ):
                 log.warning("settings.unknown_variable", problem=problem)
             marker = {STATE_MARKER: identity}

@@ -26,8 +26,23 @@ from bot.service.cli import service
 from bot.usage import env_file_option, fail, leave
 
 
+def _tell_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from bot.version import full
+
+        click.echo(f"weft {full()}")
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="weft")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Say which Weft this is.",
+)
 def main() -> None:
     """Put coding agents into Discord threads."""
     if sys.platform == "win32":

@@ -6,7 +6,6 @@ What a tool may do is decided by the bot. It ends with its client, however that 
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from mcp.server.stdio import stdio_server
 from mcp.types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams, TextContent, Tool
 from pydantic import ValidationError
 
+from bot import version
 from bot.mcp.protocol import ANSWER_BYTES, CALL_BYTES, VERSION, Answer, Call, Hello, answer
 from bot.mcp.tools import INSTRUCTIONS, TOOLS, description, input_schema
 
@@ -113,7 +113,7 @@ def make_server(bot: Bot) -> Server:
     return Server(
         "weft",
         title="Weft",
-        version=importlib.metadata.version("weft"),
+        version=version.version(),
         instructions=INSTRUCTIONS,
         on_list_tools=list_tools,
         on_call_tool=call_tool,

@@ -7,7 +7,6 @@ has them, and the loop's last and worst lateness.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
+from bot import version
 from bot.ops.address import parse_address
 from bot.ops.health import Health, LoopHealth, Status, problems
 from bot.ops.snapshot import Watched, collect_snapshot, vitals
@@ -133,7 +133,7 @@ class LiveWatch(Watch):
         return Health(
             status=status,
             problems=tuple(self._redact(problem) for problem in found),
-            version=importlib.metadata.version("weft"),
+            version=version.full(),
             started=self._started,
             uptime_seconds=anyio.current_time() - self._began,
             parts=parts,

@@ -25,6 +25,7 @@ from acp.process import agent_environment
 from bot.agents.checks import wants_node
 from bot.ops.doctor.finding import Finding, ok, warn
 from bot.service.unit import USUAL_PATH
+from bot.version import full
 
 _TRIAL = 5.0
 _MOST_OUTPUT = 64 * 1024
@@ -60,6 +61,11 @@ class Ran:
         """Return that line of those that are not empty."""
         lines = [line.strip() for line in self.said.splitlines() if line.strip()]
         return lines[number] if lines else ""
+
+
+def check_weft() -> Finding:
+    """Say which Weft this is: the first thing that is asked of somebody who reports a fault."""
+    return ok("weft", full())
 
 
 def check_python() -> Finding:

@@ -34,6 +34,7 @@ from bot.ops.doctor.machine import (
     check_python,
     check_service,
     check_tools,
+    check_weft,
     installed_unit,
 )
 from bot.ops.doctor.projects import check_projects
@@ -103,7 +104,7 @@ async def within_limit(check: Check) -> list[Finding]:
 
 
 def _checks(env_file: Path, offline: bool, unit: Unit | None) -> Iterator[Check]:
-    yield Check("machine", _these(check_python, check_platform))
+    yield Check("machine", _these(check_weft, check_python, check_platform))
     yield Check("systemd", check_service)
     yield Check("tools", partial(check_tools, path=unit.path if unit else None))
     try:

@@ -9,7 +9,6 @@ AskError                the question was not answered; the message says why
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from datetime import datetime
 from http import HTTPStatus
@@ -17,6 +16,8 @@ from typing import Any, TypeVar
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bot.version import version
 
 _ANSWER = 10.0
 
@@ -50,7 +51,7 @@ class Questions:
     def __init__(self, session: aiohttp.ClientSession, api: str, token: str) -> None:
         self._session, self._api = session, api
         # The form is Discord's: a client that does not name itself may be blocked.
-        agent = f"DiscordBot (weft, {importlib.metadata.version('weft')})"
+        agent = f"DiscordBot (weft, {version()})"
         self._headers = {"Authorization": f"Bot {token}", "User-Agent": agent}
         self._limit = aiohttp.ClientTimeout(total=_ANSWER)
 

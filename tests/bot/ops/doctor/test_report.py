@@ -29,7 +29,7 @@ TOKEN = base64.urlsafe_b64encode(b"100000000000000001").decode().rstrip("=") + "
 PERSON = "100000000000000002"
 GET_DUMPABLE, SET_DUMPABLE = 3, 4  # prctl(2)
 SUBJECTS = [
-    *("python", "platform", "settings", "token", "access", "workspace", "state", "agent"),
+    *("weft", "python", "platform", "settings", "token", "access", "workspace", "state", "agent"),
     *("space", "database", "initialize", "session"),
 ]
 MACHINE = {"systemd", "unit", "tool", "strays", "node", "socket"}
@@ -178,7 +178,7 @@ def test_a_discord_that_cannot_be_reached_is_a_warning(tmp_path: Path) -> None:
 def test_settings_that_are_not_understood_leave_the_machine_to_be_looked_at(tmp_path: Path) -> None:
     done = doctor(tmp_path, WEFT_MAX_AGENTS="many")
     told = [subject_of(text) for text in done.stdout.splitlines() if subject_of(text) not in MACHINE]
-    assert told == ["python", "platform", "settings"]
+    assert told == ["weft", "python", "platform", "settings"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux's")
