@@ -1,0 +1,253 @@
+"""Wheel and sdist, as `scripts/build` makes them from a copy of this checkout, and Weft as it runs from a wheel.
+
+The interpreter of the tests has the tools and libraries of the lock; nothing is downloaded. That the lock has all that
+a new environment needs is for the long runs to show.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from dataclasses import dataclass
+from email import message_from_string
+from pathlib import Path
+
+import pytest
+
+from bot import packaged
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("acp", "pool", "bot")
+WITHOUT_SETTINGS = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=False).stdout
+TRACKED = sorted(name for name in tracked.split("\0") if name and (ROOT / name).is_file())
+
+pytestmark = pytest.mark.skipif(not TRACKED, reason="this is no checkout of git")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A copy of what git tracks here, with one commit in a repository of its own."""
+
+    root: Path
+
+    def run(self, *command: str, **more: str) -> str:
+        env = {**WITHOUT_SETTINGS, "HOME": str(self.root.parent), "WEFT_PYTHON": sys.executable, **more}
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", "-c", "user.name=n", "-c", "user.email=e@example.org", *arguments)
+
+    def commit(self) -> None:
+        self.git("add", "-A")
+        when = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-01-02T03:04:05Z")
+        self.run("git", "-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "-qm", "all", **when)
+
+    def build(self) -> dict[str, bytes]:
+        """Return what `scripts/build` makes, by file name."""
+        self.run("scripts/build")
+        return {path.name: path.read_bytes() for path in (self.root / "dist").iterdir()}
+
+    @property
+    def wheel(self) -> Path:
+        return next((self.root / "dist").glob("*.whl"))
+
+    @property
+    def sdist(self) -> Path:
+        return next((self.root / "dist").glob("*.tar.gz"))
+
+
+def copied(root: Path) -> Checkout:
+    """Copy the checkout, with an environment that passes for one that the lock was installed into."""
+    for name in TRACKED:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, root / name)
+    checkout = Checkout(root)
+    checkout.git("init", "-q")
+    checkout.commit()
+    (root / ".venv" / "bin").mkdir(parents=True)
+    (root / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (root / ".venv" / "bin" / "python").chmod(0o755)
+    (root / ".venv" / "interpreter").write_text(f"{sys.base_prefix} {sys.version}\n")
+    stamp = checkout.run("sh", "-c", "cat requirements.lock pyproject.toml | cksum")
+    (root / ".venv" / "stamp-requirements.lock").write_text(f"{stamp}\n")
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout in which everything is built."""
+    made = copied(tmp_path_factory.mktemp("packages") / "checkout")
+    made.build()
+    return made
+
+
+def names_in(path: Path) -> set[str]:
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as wheel:
+            return set(wheel.namelist())
+    with tarfile.open(path) as sdist:
+        return {member.name.partition("/")[2] for member in sdist}
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as opened:
+        return {name: opened.read(name) for name in opened.namelist() if not name.endswith("/RECORD")}
+
+
+def metadata(checkout: Checkout) -> dict[str, list[str]]:
+    text = next(text for name, text in contents(checkout.wheel).items() if name.endswith(".dist-info/METADATA"))
+    found = message_from_string(text.decode())
+    return {key: found.get_all(key, []) for key in ("Version", "License-File", "License-Expression")}
+
+
+def test_the_wheel_has_every_file_of_the_packages_and_what_comes_along(checkout: Checkout) -> None:
+    found = {name for name in names_in(checkout.wheel) if ".dist-info/" not in name}
+    code = {name for name in TRACKED if name.split("/")[0] in PACKAGES}
+    along = {f"bot/_packaged/{name}" for name in packaged.files_below(checkout.root)}
+    assert found == code | along | {"bot/_commit"}
+    assert {"bot/_packaged/docs/guide.md", "bot/_packaged/.env.example", "bot/_packaged/weft.toml.example"} <= along
+
+
+def test_the_sdist_has_every_file_of_the_checkout(checkout: Checkout) -> None:
+    assert names_in(checkout.sdist) == {*TRACKED, "PKG-INFO", "bot/_commit"}
+
+
+def test_both_carry_every_licence(checkout: Checkout) -> None:
+    licences = [name for name in TRACKED if Path(name).name.upper().startswith(("LICENSE", "LICENCE", "NOTICE"))]
+    assert sorted(metadata(checkout)["License-File"]) == licences
+    within = {name.partition(".dist-info/licenses/")[2] for name in names_in(checkout.wheel)}
+    assert set(licences) <= within
+    assert set(licences) <= names_in(checkout.sdist)
+
+
+def test_one_commit_makes_the_same_bytes_and_changes_are_told(checkout: Checkout, tmp_path: Path) -> None:
+    """The time of a file, its mode and its place do not count, nor that the wheel is built from the sdist."""
+    again = copied(tmp_path / "elsewhere")
+    assert again.git("rev-parse", "HEAD") == checkout.git("rev-parse", "HEAD")
+    for path in again.root.rglob("*.md"):
+        os.utime(path, (0, 0))
+        path.chmod(0o600)
+    made = again.build()
+    assert made == {path.name: path.read_bytes() for path in (checkout.root / "dist").iterdir()}
+    assert len(made) == 2
+    # pip and pipx build a wheel from a checkout by themselves: only the order of its files is another.
+    again.run(sys.executable, "-P", "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "straight"))
+    assert contents(next((tmp_path / "straight").iterdir())) == contents(checkout.wheel)
+    (again.root / "bot" / "wording.py").write_text("# changed\n")
+    again.build()
+    commit = again.git("rev-parse", "--short=7", "HEAD")
+    assert contents(again.wheel)["bot/_commit"].decode() == f"{commit} + changes\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An environment with Weft in it and nowhere else; ``outside`` is a directory from which it is started."""
+
+    root: Path
+    outside: Path
+
+    @property
+    def weft(self) -> str:
+        return str(self.root / "bin" / "weft")
+
+    @property
+    def python(self) -> str:
+        return str(self.root / "bin" / "python")
+
+    def run(self, *command: str, exit_code: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
+        env = {**WITHOUT_SETTINGS, "HOME": str(self.outside), **settings}
+        done = subprocess.run(
+            command, cwd=self.outside, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == exit_code, done.stdout + done.stderr
+        return done
+
+
+@pytest.fixture(scope="module")
+def installed(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Weft as pip installs it from the wheel.
+
+    The libraries are those of the tests, by way of a path: what is installed there to be edited is not taken up, as the
+    files that would do that are read in an environment's own directory only.
+    """
+    place = tmp_path_factory.mktemp("installed")
+    venv.create(place / "venv", with_pip=False, symlinks=True)
+    site = next((place / "venv").glob("lib/python*/site-packages"))
+    libraries = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "libraries.pth").write_text("\n".join(libraries) + "\n")
+    made = Installed(place / "venv", place / "outside")
+    # Whatever lies where an agent works is not taken for Weft's.
+    (made.outside / "bot").mkdir(parents=True)
+    (made.outside / "bot" / "__init__.py").write_text("raise SystemExit('the wrong one')\n")
+    pip = [sys.executable, "-m", "pip", "--python", made.python, "install", "--quiet", "--no-index", "--no-deps"]
+    made.run(*pip, "--disable-pip-version-check", str(checkout.wheel))
+    return made
+
+
+def test_an_installed_weft_says_from_which_commit_it_is(checkout: Checkout, installed: Installed) -> None:
+    version = metadata(checkout)["Version"][0]
+    commit = checkout.git("rev-parse", "--short=7", "HEAD")
+    assert installed.run(installed.weft, "--version").stdout == f"weft {version} ({commit})\n"
+
+
+def test_an_installed_weft_has_what_comes_along_by_the_names_of_the_repository(installed: Installed) -> None:
+    code = "from bot.packaged import files; print(*[f'{name} {path}' for name, path in files().items()], sep='\\n')"
+    told = dict(line.split(" ", 1) for line in installed.run(installed.python, "-P", "-c", code).stdout.splitlines())
+    here = packaged.files()
+    assert list(told) == list(here)
+    assert all(Path(told[name]).read_bytes() == path.read_bytes() for name, path in here.items())
+    assert all(Path(path).is_relative_to(installed.root) for path in told.values())
+
+
+def test_an_installed_weft_runs_the_demo(installed: Installed) -> None:
+    """Bot, agent and what the agent calls are all started from the wheel."""
+    done = installed.run(installed.weft, "demo", "--prompt", "say hello weft")
+    assert "hello weft" in done.stdout
+    assert done.stdout.endswith("outcome: answered\n")
+
+
+def test_an_installed_weft_checks_the_machine(installed: Installed) -> None:
+    workspace = installed.outside / "workspace"
+    workspace.mkdir()
+    settings = {
+        "DISCORD_TOKEN": "MTAwMDAwMDAwMDAwMDAwMDAx.canary.canary",
+        "WEFT_AGENT_COMMAND": f"{installed.python} -P -m bot.demo.agent",
+        "WEFT_WORKSPACE": str(workspace),
+        "WEFT_STATE_DIR": str(installed.outside / "state"),
+    }
+    done = installed.run(installed.weft, "doctor", "--offline", exit_code=0, **settings)
+    assert "FAIL" not in done.stdout
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok    initialize")]
+
+
+def test_agents_start_the_tools_of_an_installed_weft_wherever_they_work(installed: Installed) -> None:
+    """M1: the command that a session is offered, and what a wrapper has to let in for it."""
+    code = (
+        "from pathlib import Path\n"
+        "from bot.agents.tool_access import ToolAccess\n"
+        "from bot.agents.model import only\n"
+        "access = ToolAccess(Path('/run/weft/socket'))\n"
+        "server = access.servers(next(iter(only(('agent',), '/'))), 'token')[0]\n"
+        "print(server.command, *server.args, sep='\\n')\n"
+        "print(access.places()['weft'], access.places()['weft_code'], sep='\\n')"
+    )
+    *command, libraries, package = installed.run(installed.python, "-P", "-c", code).stdout.splitlines()
+    assert Path(libraries) == installed.root
+    assert Path(package).is_relative_to(installed.root)
+    started = installed.run(*command, exit_code=78)
+    assert started.stderr == "weft: WEFT_MCP_SOCKET and WEFT_MCP_TOKEN are not set: agents start this by themselves\n"
+
+
+def test_an_installed_weft_is_what_its_service_starts(installed: Installed) -> None:
+    env_file = installed.outside / "settings"
+    env_file.write_text(f"DISCORD_TOKEN=x\nWEFT_AGENT_COMMAND=/bin/cat\nWEFT_WORKSPACE={installed.outside}\n")
+    shown = installed.run(installed.weft, "service", "show", "--user", "--env-file", str(env_file)).stdout
+    assert f"ExecStart={installed.python} -P -m bot run --env-file {env_file}\n" in shown
