@@ -7,6 +7,7 @@ a new environment needs is for the long runs to show.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def test_the_sdist_has_every_file_of_the_checkout(checkout: Checkout) -> None:
 
 
 def test_both_carry_every_licence(checkout: Checkout) -> None:
-    licences = [name for name in TRACKED if Path(name).name.upper().startswith(("LICENSE", "LICENCE", "NOTICE"))]
+    licences = [name for name in TRACKED if re.search(r"(^|/)(LICEN[CS]E|NOTICE|COPYING)[^/]*$|/bundled/", name)]
     assert sorted(metadata(checkout)["License-File"]) == licences
     within = {name.partition(".dist-info/licenses/")[2] for name in names_in(checkout.wheel)}
     assert set(licences) <= within
