@@ -23,7 +23,7 @@ def add_channel(
     """Make a channel of the guild; only a forum has tags, the ``moderated`` ones last."""
     made = (*(Tag(state.ids(), one) for one in tags), *(Tag(state.ids(), one, moderated=True) for one in moderated))
     channel = state.put_channel(Channel(state.ids(), kind, name, tags=made))
-    state.publish(Event("CHANNEL_CREATE", objects.channel_json(state, channel), Intents.GUILDS))
+    _publish(state, "CHANNEL_CREATE", channel)
     return channel
 
 
@@ -33,7 +33,11 @@ def open_dm(state: State, user_id: int) -> Channel:
     for channel in state.channels.values():
         if channel.type is ChannelType.DM and user_id in channel.member_ids:
             return channel
-    return state.put_channel(Channel(state.ids(), ChannelType.DM, "", member_ids=frozenset({user_id})))
+    opened = state.put_channel(Channel(state.ids(), ChannelType.DM, "", member_ids=frozenset({user_id})))
+    # The bot learns of a direct message channel by its first message, as with Discord.
+    shape = objects.channel_json(state, opened, user_id)
+    state.publish(Event("CHANNEL_CREATE", shape, place=opened, only=user_id))
+    return opened
 
 
 def start_thread(
@@ -52,8 +56,7 @@ def start_thread(
         applied_tags=_applied_tags(state.channels[parent_id], body.get("applied_tags")),
     )
     state.put_channel(thread)
-    shape = {**objects.channel_json(state, thread), "newly_created": True}
-    state.publish(Event("THREAD_CREATE", shape, Intents.GUILDS))
+    _publish(state, "THREAD_CREATE", thread, {"newly_created": True})
     return thread
 
 
@@ -100,9 +103,13 @@ def change(state: State, channel: Channel, fields: dict[str, Any]) -> Channel:
     if changed == channel:
         return channel
     state.put_channel(changed)
-    name = "THREAD_UPDATE" if changed.is_thread else "CHANNEL_UPDATE"
-    state.publish(Event(name, objects.channel_json(state, changed), Intents.GUILDS))
+    _publish(state, "THREAD_UPDATE" if changed.is_thread else "CHANNEL_UPDATE", changed)
     return changed
+
+
+def _publish(state: State, name: str, channel: Channel, added: Json | None = None) -> None:
+    shape = {**objects.channel_json(state, channel), **(added or {})}
+    state.publish(Event(name, shape, Intents.GUILDS, place=channel, subject=channel))
 
 
 def patch_fields(state: State, channel: Channel, body: Json) -> dict[str, Any]:
@@ -158,26 +165,21 @@ def _publish_members(state: State, thread: Channel, change_json: Json) -> None:
         "member_count": min(len(thread.member_ids), 50),
         **change_json,
     }
-    state.publish(Event("THREAD_MEMBERS_UPDATE", data, Intents.GUILDS))
+    state.publish(Event("THREAD_MEMBERS_UPDATE", data, Intents.GUILDS, place=thread))
 
 
 def delete(state: State, channel: Channel) -> None:
     """Remove a channel with its messages and threads."""
     for thread in [one for one in state.channels.values() if one.parent_id == channel.id]:
-        _remove(state, thread)
+        state.drop_channel(thread.id)
     shape = objects.channel_json(state, channel)
-    _remove(state, channel)
+    state.drop_channel(channel.id)
     if not channel.is_thread:
-        state.publish(Event("CHANNEL_DELETE", shape, Intents.GUILDS))
+        state.publish(Event("CHANNEL_DELETE", shape, Intents.GUILDS, place=channel))
         return
     kept = ("id", "type", "guild_id", "parent_id")
-    state.publish(Event("THREAD_DELETE", {name: shape[name] for name in kept}, Intents.GUILDS))
-
-
-def _remove(state: State, channel: Channel) -> None:
-    del state.channels[channel.id]
-    state.messages = {key: one for key, one in state.messages.items() if one.channel_id != channel.id}
-    state.changes.note()
+    data = {name: shape[name] for name in kept}
+    state.publish(Event("THREAD_DELETE", data, Intents.GUILDS, place=channel))
 
 
 def overwrite(state: State, channel: Channel, who: int, bits: Overwrite) -> None:

@@ -90,7 +90,7 @@ def attach(name: str, content: bytes, new_id: Callable[[], int]) -> Attachment:
     return Attachment(new_id(), name, content, guessed or "application/octet-stream")
 
 
-def make_draft(body: Json, uploads: list[Upload], new_id: Callable[[], int]) -> Draft:
+def make_draft(body: Json, uploads: list[Upload], new_id: Callable[[], int], parts: Json | None = None) -> Draft:
     """The checked parts of a new message; raises 50006 or 50035."""
     flags = check_flags(body.get("flags"))
     content = checks.check_content(body.get("content"))
@@ -104,9 +104,11 @@ def make_draft(body: Json, uploads: list[Upload], new_id: Callable[[], int]) -> 
         enforce_nonce=bool(body.get("enforce_nonce")),
         reference=body.get("message_reference"),
         allowed_mentions=body.get("allowed_mentions"),
+        parts=parts or {},
     )
     _check_v2_parts(flags, draft.content, draft.embeds)
-    checks.check_not_empty(content, draft.components, draft.embeds, draft.attachments, body.get("sticker_ids"))
+    shown = (draft.components, draft.embeds, draft.attachments, draft.parts, body.get("sticker_ids"))
+    checks.check_not_empty(content, *shown)
     return draft
 
 

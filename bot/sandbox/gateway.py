@@ -1,25 +1,25 @@
 """The gateway: HELLO, IDENTIFY, RESUME with replay, heartbeats, dispatch by intents, and the faults of a gateway.
 
-A `Connection` is one websocket, a `Session` outlives it; an aiohttp handler runs one connection each. What an event
-says is decided elsewhere. The mutable state is the sessions (each with its numbered events), the open connections, and
-the fault switches.
+An aiohttp handler runs one connection each. What an event says is decided elsewhere, who is told of it in `visibility`.
+The bot under test and people's clients speak the same protocol here, but all faults, counters and waits are about the
+bot alone: whoever watches it in a browser goes on watching. The mutable state is the sessions (each with its numbered
+events), the open connections, and the fault switches.
 """
 
 import json
-import socket
-import struct
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 
 import anyio
-from aiohttp import ClientConnectionResetError, WSMsgType, web
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from aiohttp import WSMsgType, web
 
-from bot.sandbox import objects
+from bot.sandbox import guilds, objects
+from bot.sandbox.accounts import Accounts
+from bot.sandbox.gateway_sessions import Close, Connection, Session, write_frames
 from bot.sandbox.model import KNOWN_INTENTS, PRIVILEGED_INTENTS, Event, Intents, Json
+from bot.sandbox.people_gateway import PeopleSessions
 from bot.sandbox.state import State
+from bot.sandbox.visibility import for_bot
 
 HEARTBEAT_SECONDS = 41.25
 SESSIONS_KEPT = 16
@@ -30,86 +30,14 @@ MAX_FRAME = 4096
 UNKNOWN_ERROR, UNKNOWN_OPCODE, DECODE_ERROR, NOT_AUTHENTICATED, AUTHENTICATION_FAILED = 4000, 4001, 4002, 4003, 4004
 ALREADY_AUTHENTICATED, INVALID_INTENTS, DISALLOWED_INTENTS = 4005, 4013, 4014
 
-EVENTS_KEPT = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Tells a connection's writer to close it with a code."""
-
-    code: int
-
-
-@dataclass(slots=True, eq=False)
-class Connection:
-    """One websocket; frames leave it in the order they were pushed."""
-
-    request: web.Request
-    outbox: MemoryObjectSendStream[Json | Close]
-    session: "Session | None" = None
-    detached: bool = False
-
-    def push(self, frame: Json | Close) -> None:
-        """Queue a frame, unless the connection is ending."""
-        try:
-            self.outbox.send_nowait(frame)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return
-
-    def drop(self) -> None:
-        """Reset the connection without a close frame."""
-        reset(self.request)
-
-
-@dataclass(slots=True, eq=False)
-class Session:
-    """What RESUME needs: the events by number, and the connection that is served now."""
-
-    id: str
-    intents: Intents
-    connection: Connection | None = None
-    sequence: int = 0
-    events: deque[Json] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
-
-    def send(self, name: str, data: Json) -> None:
-        """Number an event, keep it, and send it where a connection is open."""
-        self.sequence += 1
-        frame = {"op": 0, "t": name, "s": self.sequence, "d": data}
-        self.events.append(frame)
-        if self.connection is not None:
-            self.connection.push(frame)
-
-
-def reset(request: web.BaseRequest) -> None:
-    """Cut the TCP connection with a reset, as a dying peer does."""
-    transport = request.transport
-    if transport is None:
-        return
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-async def write_frames(ws: web.WebSocketResponse, frames: MemoryObjectReceiveStream[Json | Close]) -> None:
-    """Send what is pushed until a close is, until nothing can be pushed any more, or until the connection is gone."""
-    async with frames:
-        async for frame in frames:
-            if isinstance(frame, Close):
-                await ws.close(code=frame.code)
-                return
-            try:
-                await ws.send_str(json.dumps(frame))
-            except ClientConnectionResetError:
-                return
-
 
 class Gateway:
-    """All sessions of the one bot; see the switches in `__init__` for what a test can make it do."""
+    """All sessions: the bot's here, people's in `people`; the switches in `__init__` make trouble for the bot."""
 
-    def __init__(self, state: State, token: str) -> None:
+    def __init__(self, state: State, accounts: Accounts) -> None:
         self._state = state
-        self._token = token
+        self._accounts = accounts
+        self.people = PeopleSessions(state)
         self.url = ""
         self.granted_intents: int = KNOWN_INTENTS & ~int(Intents.GUILD_MEMBERS | Intents.GUILD_PRESENCES)
         self.heartbeat_seconds = HEARTBEAT_SECONDS
@@ -127,14 +55,13 @@ class Gateway:
         self._held: list[Event] = []
         self._out = False
         self._losing = False
+        self._closed = False
 
     # -- what tests and the demo ask for ---------------------------------------------------------------------------
 
     async def close(self, code: int = 1000) -> None:
-        """Close every connection with a code."""
-        for connection in list(self._connections):
-            connection.push(Close(code))
-            self._detach(connection)
+        """Close every connection of the bot with a code."""
+        self._close(self._bots(), code)
 
     async def reconnect(self) -> None:
         """Ask every client to reconnect and resume (op 7)."""
@@ -151,15 +78,22 @@ class Gateway:
         self._broadcast({"op": 1, "d": None})
 
     async def dispatch_raw(self, name: str, data: Json) -> None:
-        """Send an event exactly as given to every session."""
+        """Send an event exactly as given to every session of the bot."""
         for session in list(self.sessions.values()):
             session.send(name, data)
 
+    def tell_people(self, name: str, data: Json, only: int | None = None) -> None:
+        """Send an event exactly as given to the clients of all people, or of one."""
+        self.people.tell(name, data, only)
+
     @asynccontextmanager
     async def outage(self) -> AsyncIterator[None]:
-        """Reset all connections and refuse new ones until left; events are kept for RESUME."""
+        """Reset all connections of the bot and refuse new ones until left; events are kept for RESUME.
+
+        What comes from a browser is let in: before IDENTIFY nothing else tells people from the bot.
+        """
         self._out = True
-        for connection in list(self._connections):
+        for connection in self._bots():
             connection.drop()
             self._detach(connection)
         try:
@@ -178,8 +112,8 @@ class Gateway:
 
     async def shut_down(self) -> None:
         """Close every connection for good and take no new one."""
-        self._out = True
-        await self.close(1001)
+        self._out = self._closed = True
+        self._close(list(self._connections), 1001)
         with anyio.move_on_after(CLOSE_WAIT_SECONDS):
             while self._connections:
                 await self._state.changes.wait()
@@ -188,11 +122,20 @@ class Gateway:
 
     @property
     def connected(self) -> bool:
-        """Whether a client holds a session on an open connection."""
-        return any(one.session is not None for one in self._connections)
+        """Whether the bot holds a session on an open connection."""
+        return any(one.session is not None for one in self._bots())
+
+    def _bots(self) -> list[Connection]:
+        """The bot's connections, and those that have not said yet whose they are."""
+        return [one for one in self._connections if not one.of_person]
+
+    def _close(self, connections: list[Connection], code: int) -> None:
+        for connection in connections:
+            connection.push(Close(code))
+            self._detach(connection)
 
     def _broadcast(self, frame: Json, *, detach: bool = False) -> None:
-        for connection in list(self._connections):
+        for connection in self._bots():
             connection.push(frame)
             if detach:
                 self._detach(connection)
@@ -200,8 +143,9 @@ class Gateway:
     # -- dispatch --------------------------------------------------------------------------------------------------
 
     def dispatch(self, event: Event) -> None:
-        """Send an event to the sessions whose intents cover it; `hold_back` names wait for the next MESSAGE_CREATE."""
-        if self._losing or self._state.removed:
+        """Send an event to all whom it concerns; what `hold_back` names waits for the bot's next MESSAGE_CREATE."""
+        self.people.dispatch(event)
+        if self._losing or not for_bot(self._state, event):
             return
         if event.name in self.hold_back:
             self._held.append(event)
@@ -226,8 +170,7 @@ class Gateway:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one websocket until either side ends it."""
-        if self._out or self.refuse_connections > 0:
-            self.refuse_connections = max(0, self.refuse_connections - 1)
+        if self._refuses(request):
             return web.Response(status=503)
         ws = web.WebSocketResponse(timeout=CLOSE_WAIT_SECONDS, max_msg_size=1 << 20)
         await ws.prepare(request)
@@ -245,6 +188,16 @@ class Gateway:
         finally:
             self._forget(connection, close_code)
         return ws
+
+    def _refuses(self, request: web.Request) -> bool:
+        if self._closed:
+            return True
+        if "Origin" in request.headers:  # a browser
+            return False
+        if self._out or self.refuse_connections > 0:
+            self.refuse_connections = max(0, self.refuse_connections - 1)
+            return True
+        return False
 
     async def _read_frames(self, ws: web.WebSocketResponse, connection: Connection) -> int:
         """Handle frames until the end, and return the code that the client closed with, or 1006."""
@@ -269,7 +222,7 @@ class Gateway:
     def _handle_frame(self, connection: Connection, frame: Json) -> None:
         op, data = frame.get("op"), frame.get("d")
         if op == 1:
-            if not self.silent:
+            if not self.silent or connection.of_person:
                 connection.push({"op": 11})
         elif connection.detached:
             return
@@ -279,15 +232,18 @@ class Gateway:
             connection.push(Close(NOT_AUTHENTICATED))
         elif op == 8 and isinstance(data, dict):
             self._send_members(connection.session, data)
-        elif op not in (3, 4):
+        elif op not in (3, 4) and not connection.of_person:
             connection.push(Close(UNKNOWN_OPCODE))
 
     def _authenticate(self, connection: Connection, data: Json, *, resume: bool) -> None:
-        # Some libraries send the token here as REST wants it; Discord takes both.
-        if str(data.get("token")).removeprefix("Bot ") != self._token:
+        account = self._accounts.by_token(str(data.get("token")))
+        if account is None:
             connection.push(Close(AUTHENTICATION_FAILED))
         elif connection.session is not None:
             connection.push(Close(ALREADY_AUTHENTICATED))
+        elif account != self._state.bot:
+            connection.of_person = True
+            self.people.authenticate(connection, account, data, resume=resume, url=self.url)
         elif resume:
             self._resume(connection, data)
         else:
@@ -302,13 +258,13 @@ class Gateway:
             connection.push(Close(DISALLOWED_INTENTS))
             return
         self.identifies += 1
-        session = Session(f"session-{self._state.ids()}", Intents(intents), connection)
+        session = Session(f"session-{self._state.ids()}", self._state.bot.id, Intents(intents), connection)
         self._remember(session)
         connection.session = session
         session.send("READY", self._ready_json(session, data.get("shard")))
         if session.intents & Intents.GUILDS:
             members = bool(session.intents & Intents.GUILD_MEMBERS)
-            session.send("GUILD_CREATE", objects.guild_event_json(self._state, all_members=members))
+            session.send("GUILD_CREATE", guilds.guild_event_json(self._state, session.who, all_members=members))
         self._note_ready()
 
     def _remember(self, session: Session) -> None:
@@ -327,26 +283,20 @@ class Gateway:
             "resume_gateway_url": self.url,
             "session_type": "normal",
             "private_channels": [],
-            "application": {"id": str(state.application_id), "flags": objects.application_json(state)["flags"]},
+            "application": {"id": str(state.application_id), "flags": guilds.application_json(state)["flags"]},
         }
         return {**shape, "shard": shard} if shard is not None else shape
 
     def _resume(self, connection: Connection, data: Json) -> None:
         session = self.sessions.get(str(data.get("session_id")))
-        sequence = data.get("seq")
-        first_kept = session.events[0]["s"] if session is not None and session.events else 1
-        if self.refuse_resume or session is None or not isinstance(sequence, int) or sequence < first_kept - 1:
+        if self.refuse_resume or session is None or not session.has_all_since(data.get("seq")):
             connection.push({"op": 9, "d": False})
             return
         self.resumes += 1
         if session.connection is not None:
             session.connection.drop()
             self._detach(session.connection)
-        session.connection = connection
-        connection.session = session
-        for frame in [one for one in session.events if one["s"] > sequence]:
-            connection.push(frame)
-        session.send("RESUMED", {"_trace": []})
+        session.resume(connection, data["seq"])
         self._note_ready()
 
     def _send_members(self, session: Session, data: Json) -> None:
@@ -380,6 +330,10 @@ class Gateway:
     def _forget(self, connection: Connection, close_code: int) -> None:
         """End a connection; a client that closed with 1000 or 1001 gives its session up."""
         self._connections.remove(connection)
+        if connection.of_person:
+            self.people.forget(connection, given_up=close_code in (1000, 1001))
+            self._state.changes.note()
+            return
         self.close_codes.append(close_code)
         if connection.session is not None and close_code in (1000, 1001):
             self.sessions.pop(connection.session.id, None)

@@ -162,7 +162,8 @@ class Interactions:
         )
         self._by_id[interaction_id] = interaction
         self._by_token[interaction.token] = interaction
-        state.publish(Event("INTERACTION_CREATE", interaction_json(state, interaction, data, message)))
+        shape = interaction_json(state, interaction, data, message)
+        state.publish(Event("INTERACTION_CREATE", shape, only=state.bot.id))
         state.changes.note()
         return interaction
 
@@ -216,11 +217,11 @@ class Interactions:
             author_id=self._state.bot.id,
             type=interaction.message_type,
             flags=int(flags),
+            reader_id=interaction.user_id if interaction.ephemeral else None,
         )
         interaction.original_id = message.id
         self._state.put_message(message)
-        if not message.ephemeral:
-            messages.publish_message(self._state, "MESSAGE_CREATE", message)
+        messages.publish_message(self._state, "MESSAGE_CREATE", message)
         return message
 
     def _post(self, interaction: Interaction, data: Json, uploads: list[Upload]) -> Message:
@@ -229,7 +230,7 @@ class Interactions:
         kind = interaction.message_type
         if not draft.flags & MessageFlags.EPHEMERAL:
             return messages.post(state, interaction.channel_id, state.bot.id, draft, kind)
-        return state.put_message(
+        message = state.put_message(
             Message(
                 id=state.ids(),
                 channel_id=interaction.channel_id,
@@ -240,8 +241,11 @@ class Interactions:
                 components=draft.components,
                 embeds=draft.embeds,
                 attachments=draft.attachments,
+                reader_id=interaction.user_id,
             )
         )
+        messages.publish_message(state, "MESSAGE_CREATE", message)
+        return message
 
     def _edit(self, message: Message, data: Json, uploads: list[Upload]) -> Message:
         shown = replace(message, flags=message.flags & ~int(MessageFlags.LOADING))

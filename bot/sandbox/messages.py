@@ -121,8 +121,7 @@ def edit(
     if "content" in changes:
         fields |= _mention_fields(state, find_mentions(str(changes["content"]), allowed_mentions))
     edited = state.put_message(replace(message, **fields))
-    if not edited.ephemeral:
-        publish_message(state, "MESSAGE_UPDATE", edited)
+    publish_message(state, "MESSAGE_UPDATE", edited)
     return edited
 
 
@@ -140,22 +139,24 @@ def unfurl(state: State, message: Message) -> None:
 
 def delete(state: State, message: Message) -> None:
     """Remove a message."""
-    state.messages.pop(message.id, None)
-    state.changes.note()
-    if message.ephemeral:
-        return
+    state.drop_message(message.id)
     data = {"id": str(message.id), **_place(state, message.channel_id)}
-    state.publish(Event("MESSAGE_DELETE", data, message_intent(state, message.channel_id)))
+    if message.ephemeral:
+        if message.reader_id is not None:
+            state.publish(Event("MESSAGE_DELETE", data, only=message.reader_id))
+        return
+    place = state.channels[message.channel_id]
+    state.publish(Event("MESSAGE_DELETE", data, message_intent(state, place.id), place=place))
 
 
 def delete_many(state: State, channel_id: int, message_ids: list[int]) -> None:
     """Remove messages with one event; unknown ids are ignored."""
     known = [one for one in message_ids if one in state.messages and state.messages[one].channel_id == channel_id]
     for message_id in known:
-        del state.messages[message_id]
-    state.changes.note()
+        state.drop_message(message_id)
     data = {"ids": [str(one) for one in known], **_place(state, channel_id)}
-    state.publish(Event("MESSAGE_DELETE_BULK", data, message_intent(state, channel_id)))
+    place = state.channels[channel_id]
+    state.publish(Event("MESSAGE_DELETE_BULK", data, message_intent(state, channel_id), place=place))
 
 
 def react(state: State, message: Message, user_id: int, emoji: str) -> None:
@@ -185,11 +186,12 @@ def clear_reactions(state: State, message: Message) -> None:
     """Take all reactions away."""
     state.put_message(replace(message, reactions={}))
     data = {"message_id": str(message.id), **_place(state, message.channel_id)}
-    state.publish(Event("MESSAGE_REACTION_REMOVE_ALL", data, Intents.GUILD_MESSAGE_REACTIONS))
+    place = state.channels[message.channel_id]
+    state.publish(Event("MESSAGE_REACTION_REMOVE_ALL", data, Intents.GUILD_MESSAGE_REACTIONS, place=place))
 
 
 def _publish_reaction(state: State, name: str, message: Message, user_id: int, emoji: str) -> None:
-    guild = state.channels[message.channel_id].in_guild
+    place = state.channels[message.channel_id]
     data: Json = {
         "user_id": str(user_id),
         "message_id": str(message.id),
@@ -199,26 +201,28 @@ def _publish_reaction(state: State, name: str, message: Message, user_id: int, e
         "burst": False,
         **_place(state, message.channel_id),
     }
-    if guild and name == "MESSAGE_REACTION_ADD":
+    if place.in_guild and name == "MESSAGE_REACTION_ADD":
         data["member"] = objects.member_json(state.members[user_id])
-    intent = Intents.GUILD_MESSAGE_REACTIONS if guild else Intents.DIRECT_MESSAGE_REACTIONS
-    state.publish(Event(name, data, intent))
+    intent = Intents.GUILD_MESSAGE_REACTIONS if place.in_guild else Intents.DIRECT_MESSAGE_REACTIONS
+    state.publish(Event(name, data, intent, place=place))
 
 
 def typing(state: State, channel_id: int, user_id: int) -> None:
     """Show that someone types."""
-    guild = state.channel(channel_id).in_guild
+    place = state.channel(channel_id)
     data = {"user_id": str(user_id), "timestamp": int(state.wall()), **_place(state, channel_id)}
-    intent = Intents.GUILD_MESSAGE_TYPING if guild else Intents.DIRECT_MESSAGE_TYPING
-    state.publish(Event("TYPING_START", data, intent))
+    intent = Intents.GUILD_MESSAGE_TYPING if place.in_guild else Intents.DIRECT_MESSAGE_TYPING
+    state.publish(Event("TYPING_START", data, intent, place=place))
 
 
 def publish_message(state: State, name: str, message: Message) -> None:
-    """Tell the gateway of a message's present state, in both forms."""
+    """Tell the gateway of a message's present state; of an ephemeral one, its one reader."""
+    if message.ephemeral and message.reader_id is None:
+        return
     shape = objects.message_event_json(state, message)
-    state.publish(
-        Event(name, shape, message_intent(state, message.channel_id), objects.masked(state, message, shape)),
-    )
+    masked = objects.masked(state, message, shape)
+    intent, place = message_intent(state, message.channel_id), state.channels[message.channel_id]
+    state.publish(Event(name, shape, intent, masked, place=place, subject=message, only=message.reader_id))
 
 
 def message_intent(state: State, channel_id: int) -> Intents:

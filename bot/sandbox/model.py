@@ -179,6 +179,8 @@ class Message:
 
     Attributes:
         parts: further fields of the wire's object, told as they are; see `parts`.
+        reader_id: of an ephemeral message, who alone sees it.
+        answers: what a person did that the bot answers with it; told to people only.
     """
 
     id: int
@@ -198,6 +200,8 @@ class Message:
     mention_everyone: bool = False
     edited_at: float | None = None
     parts: Json = field(default_factory=dict)
+    reader_id: int | None = None
+    answers: Json | None = None
 
     @property
     def ephemeral(self) -> bool:
@@ -212,12 +216,24 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A gateway event; sessions without the content intent get `masked` where it differs."""
+    """A gateway event as the bot gets it; who else gets it, and in which form, is decided in `visibility`.
+
+    Attributes:
+        masked: what a bot without the content intent gets instead.
+        place: where it happened; people who do not see that place hear nothing of it.
+        subject: the record that `data` shows, where that differs by who looks at it.
+        only: the one account that it is for.
+        session: the one session of that account that it is for, where it answers what that session sent.
+    """
 
     name: str
     data: Json
     intent: Intents = Intents.NONE
     masked: Json | None = None
+    place: Channel | None = None
+    subject: Message | Channel | None = None
+    only: int | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Discord's JSON objects, made of the stored records.
 
-Fields that discord.py can't take as null (thread, reactions, attachments...) are left out rather than set to null. A
-guild has two forms: REST gives its settings, and GUILD_CREATE adds what is in it and how it is now. The address of a
-file is worth nothing without its query, and nothing after its time; a message read again has a fresh one.
+Fields that discord.py can't take as null (thread, reactions, attachments...) are left out rather than set to null. The
+address of a file is worth nothing without its query, and nothing after its time; a message read again has a fresh one.
+Where it matters who looks, `who` says so; it is the bot unless told.
 """
 
 import hashlib
@@ -25,9 +25,7 @@ from bot.sandbox.state import Member, State, snowflake_seconds
 
 ATTACHMENT_LIMIT_BYTES = 10 * 1024 * 1024
 LOCALE = "en-US"
-
 LIFETIME_SECONDS = 24 * 60 * 60
-CONTENT_APPLICATION_FLAG = 1 << 19
 
 
 def timestamp(seconds: float) -> str:
@@ -52,7 +50,7 @@ def user_json(user: User) -> Json:
 
 
 def own_user_json(user: User) -> Json:
-    """The bot's own account, with what only itself may see."""
+    """An account as itself sees it."""
     return {**user_json(user), "mfa_enabled": True, "locale": LOCALE, "verified": True, "email": None}
 
 
@@ -93,10 +91,10 @@ def role_json(role: Role, position: int) -> Json:
     return shape if role.bot_id is None else {**shape, "tags": {"bot_id": str(role.bot_id)}}
 
 
-def channel_json(state: State, channel: Channel) -> Json:
+def channel_json(state: State, channel: Channel, who: int | None = None) -> Json:
     """A channel, thread or direct message channel object."""
     if channel.is_thread:
-        return _thread_json(state, channel)
+        return _thread_json(state, channel, state.bot.id if who is None else who)
     shape: Json = {
         "id": str(channel.id),
         "type": int(channel.type),
@@ -104,8 +102,9 @@ def channel_json(state: State, channel: Channel) -> Json:
         "last_message_id": state.last_message_id(channel.id),
     }
     if channel.type is ChannelType.DM:
-        people = [state.members[one].user for one in sorted(channel.member_ids)]
-        return {**shape, "recipients": [user_json(one) for one in people]}
+        # The one who looks is left out; the bot is in each, without being written down.
+        others = channel.member_ids if who in (None, state.bot.id) else {state.bot.id}
+        return {**shape, "recipients": [user_json(state.members[one].user) for one in sorted(others)]}
     shape |= {
         "guild_id": str(state.guild_id),
         "name": channel.name,
@@ -130,7 +129,7 @@ def _overwrites(state: State, channel: Channel) -> list[Json]:
     ]
 
 
-def _thread_json(state: State, thread: Channel) -> Json:
+def _thread_json(state: State, thread: Channel, who: int) -> Json:
     made = timestamp(snowflake_seconds(thread.id))
     shape: Json = {
         "id": str(thread.id),
@@ -140,8 +139,7 @@ def _thread_json(state: State, thread: Channel) -> Json:
         "owner_id": str(thread.owner_id),
         "name": thread.name,
         "flags": 0,
-        # A forum's first message has its thread's id, and does not count.
-        "message_count": len([one for one in state.history(thread.id) if one.id != thread.id]),
+        "message_count": state.posts.replies(thread.id),
         "total_message_sent": state.posted.get(thread.id, 0),
         "member_count": min(len(thread.member_ids), 50),
         "rate_limit_per_user": 0,
@@ -156,19 +154,19 @@ def _thread_json(state: State, thread: Channel) -> Json:
     }
     if state.channels[thread.parent_id or 0].type is ChannelType.FORUM:
         shape["applied_tags"] = [str(one) for one in thread.applied_tags]
-    if state.bot.id in thread.member_ids:
+    if who in thread.member_ids:
         shape["member"] = {
             "id": str(thread.id),
-            "user_id": str(state.bot.id),
+            "user_id": str(who),
             "join_timestamp": made,
             "flags": 0,
         }
     return shape
 
 
-def thread_list_json(state: State, threads: list[Channel]) -> Json:
+def thread_list_json(state: State, threads: list[Channel], who: int) -> Json:
     """The answer of the thread list routes."""
-    shapes = [channel_json(state, one) for one in threads]
+    shapes = [channel_json(state, one, who) for one in threads]
     members = [one["member"] for one in shapes if "member" in one]
     return {"threads": shapes, "members": members, "has_more": False}
 
@@ -208,8 +206,9 @@ def emoji_json(emoji: str) -> Json:
     return {"id": emoji_id or None, "name": name}
 
 
-def message_json(state: State, message: Message) -> Json:
+def message_json(state: State, message: Message, who: int | None = None) -> Json:
     """A message object as REST answers it."""
+    who = state.bot.id if who is None else who
     shape: Json = {
         "id": str(message.id),
         "channel_id": str(message.channel_id),
@@ -228,35 +227,37 @@ def message_json(state: State, message: Message) -> Json:
         "embeds": message.embeds,
         "components": message.components,
     }
-    return shape | _optional_parts(state, message) | message.parts
+    return shape | _optional_parts(state, message, who) | message.parts
 
 
-def _optional_parts(state: State, message: Message) -> Json:
+def _optional_parts(state: State, message: Message, who: int) -> Json:
     shape: Json = {}
     if message.nonce is not None:
         shape["nonce"] = message.nonce
     if message.reactions:
-        shape["reactions"] = [_reaction(state, emoji, users) for emoji, users in message.reactions.items()]
+        shape["reactions"] = [_reaction(emoji, users, who) for emoji, users in message.reactions.items()]
     thread = state.channels.get(message.id)
     if message.flags & MessageFlags.HAS_THREAD and thread is not None:
-        shape["thread"] = channel_json(state, thread)
+        shape["thread"] = channel_json(state, thread, who)
     if message.reference_id is not None:
-        shape |= _reference(state, message, message.reference_id)
+        shape |= _reference(state, message, message.reference_id, who)
+    if message.answers is not None and who != state.bot.id:
+        shape["interaction_metadata"] = message.answers
     return shape
 
 
-def _reaction(state: State, emoji: str, users: frozenset[int]) -> Json:
+def _reaction(emoji: str, users: frozenset[int], who: int) -> Json:
     return {
         "emoji": emoji_json(emoji),
         "count": len(users),
         "count_details": {"burst": 0, "normal": len(users)},
         "burst_colors": [],
-        "me": state.bot.id in users,
+        "me": who in users,
         "me_burst": False,
     }
 
 
-def _reference(state: State, message: Message, reference_id: int) -> Json:
+def _reference(state: State, message: Message, reference_id: int, who: int) -> Json:
     shape: Json = {
         "message_reference": {
             "type": 0,
@@ -267,19 +268,19 @@ def _reference(state: State, message: Message, reference_id: int) -> Json:
     }
     if message.type is MessageType.REPLY:
         original = state.messages.get(reference_id)
-        shape["referenced_message"] = None if original is None else _original_json(state, original)
+        shape["referenced_message"] = None if original is None else _original_json(state, original, who)
     return shape
 
 
-def _original_json(state: State, message: Message) -> Json:
+def _original_json(state: State, message: Message, who: int) -> Json:
     """A message as a reply shows it: without what it replies to, and without reactions."""
     left_out = ("referenced_message", "reactions")
-    return {name: value for name, value in message_json(state, message).items() if name not in left_out}
+    return {name: value for name, value in message_json(state, message, who).items() if name not in left_out}
 
 
-def message_event_json(state: State, message: Message) -> Json:
+def message_event_json(state: State, message: Message, who: int | None = None) -> Json:
     """A message object as MESSAGE_CREATE and MESSAGE_UPDATE carry it."""
-    shape = message_json(state, message)
+    shape = message_json(state, message, who)
     if state.channels[message.channel_id].in_guild:
         shape["guild_id"] = str(state.guild_id)
         shape["member"] = member_json(state.members[message.author_id], with_user=False)
@@ -310,144 +311,3 @@ def may_be_read(path: str, query: Mapping[str, str], now: float) -> bool:
 
 def _seal(path: str, expires: str) -> str:
     return hashlib.sha256(f"{path}:{expires}".encode()).hexdigest()
-
-
-def partial_guild_json(state: State) -> Json:
-    """The guild as an account's list of guilds has it; the bits are those of its roles, without any channel's."""
-    return {
-        "id": str(state.guild_id),
-        "name": "Sandbox",
-        "icon": None,
-        "banner": None,
-        "owner": state.owner_id == state.bot.id,
-        "permissions": str(state.granted(state.bot.id)),
-        "features": [],
-    }
-
-
-def guild_json(state: State, *, counts: bool = False) -> Json:
-    """The guild as REST answers it."""
-    shape: Json = {
-        "id": str(state.guild_id),
-        "name": "Sandbox",
-        "owner_id": str(state.owner_id),
-        "application_id": None,
-        "roles": roles_json(state),
-        "emojis": [],
-        "stickers": [],
-        "features": [],
-    }
-    shape |= _looks() | _rules() | _places() | _limits()
-    if counts:
-        shape |= {"approximate_member_count": len(state.members), "approximate_presence_count": len(state.members)}
-    return shape
-
-
-def _looks() -> Json:
-    return {
-        "icon": None,
-        "description": None,
-        "home_header": None,
-        "splash": None,
-        "discovery_splash": None,
-        "banner": None,
-        "vanity_url_code": None,
-        "preferred_locale": LOCALE,
-        "region": "deprecated",
-        "premium_tier": 0,
-        "premium_subscription_count": 0,
-        "premium_progress_bar_enabled": False,
-    }
-
-
-def _rules() -> Json:
-    return {
-        "verification_level": 0,
-        "default_message_notifications": 0,
-        "explicit_content_filter": 0,
-        "mfa_level": 0,
-        "nsfw": False,
-        "nsfw_level": 0,
-        "incidents_data": None,
-    }
-
-
-def _places() -> Json:
-    return {
-        "afk_channel_id": None,
-        "afk_timeout": 300,
-        "system_channel_id": None,
-        "system_channel_flags": 0,
-        "widget_enabled": False,
-        "widget_channel_id": None,
-        "rules_channel_id": None,
-        "safety_alerts_channel_id": None,
-        "public_updates_channel_id": None,
-    }
-
-
-def _limits() -> Json:
-    return {
-        "max_presences": None,
-        "max_members": 500_000,
-        "max_stage_video_channel_users": 50,
-        "max_video_channel_users": 25,
-    }
-
-
-def guild_event_json(state: State, *, all_members: bool) -> Json:
-    """The whole guild, as GUILD_CREATE carries it."""
-    people = [one for one in state.members.values() if not one.left] if all_members else [state.members[state.bot.id]]
-    return {
-        **guild_json(state),
-        "channels": channels_json(state),
-        "threads": [channel_json(state, one) for one in state.threads() if not one.archived],
-        "members": [member_json(one) for one in people],
-        "member_count": len(state.members),
-        "joined_at": timestamp(snowflake_seconds(state.guild_id)),
-        "unavailable": False,
-        "large": False,
-        "voice_states": [],
-        "presences": [],
-        "stage_instances": [],
-        "guild_scheduled_events": [],
-        "soundboard_sounds": [],
-    }
-
-
-def channels_json(state: State) -> list[Json]:
-    """The guild's channels, without threads."""
-    return [channel_json(state, one) for one in state.channels.values() if not one.is_thread and one.in_guild]
-
-
-def roles_json(state: State) -> list[Json]:
-    """All roles, @everyone first."""
-    return [role_json(one, position) for position, one in enumerate(state.roles.values())]
-
-
-def application_json(state: State) -> Json:
-    """The bot's application, with its owner."""
-    flags = CONTENT_APPLICATION_FLAG if state.content_granted else 0
-    return {
-        "id": str(state.application_id),
-        "name": state.bot.name,
-        "icon": None,
-        "description": "",
-        "type": None,
-        "bot": user_json(state.bot),
-        "bot_public": False,
-        "bot_require_code_grant": False,
-        "verify_key": "0" * 64,
-        "flags": flags,
-        "flags_new": str(flags),
-        "owner": user_json(state.members[state.owner_id].user),
-        "team": None,
-        "redirect_uris": [],
-        "interactions_endpoint_url": None,
-        "role_connections_verification_url": None,
-        "eligible_oauth2_scopes": [],
-        "explicit_content_filter": 0,
-        "approximate_guild_count": 0 if state.removed else 1,
-        "approximate_user_install_count": 0,
-        "approximate_user_authorization_count": 0,
-    }

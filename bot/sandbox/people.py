@@ -4,30 +4,16 @@ What they attach to messages beside text and files has its form on the wire: pol
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from bot.sandbox import invocations, messages, modals, objects
-from bot.sandbox.checks import check_content
-from bot.sandbox.drafts import EVERYBODY, Draft, attach
+from bot.sandbox import actions, invocations, modals, objects
+from bot.sandbox.drafts import EVERYBODY, Upload
 from bot.sandbox.errors import DiscordError
 from bot.sandbox.interactions import CallbackType, Interaction, Interactions, InteractionType
-from bot.sandbox.model import Event, Intents, Json, Message, MessageFlags, User
+from bot.sandbox.model import Event, Intents, Json, Message, User
 from bot.sandbox.state import Member, State
 
-_SNAPSHOT = (
-    "type",
-    "content",
-    "embeds",
-    "attachments",
-    "timestamp",
-    "edited_timestamp",
-    "flags",
-    "mentions",
-    "mention_roles",
-    "components",
-    "sticker_items",
-)
 _PNG = 1
 
 
@@ -62,44 +48,40 @@ class Person:
             declared: the size that is told of each file, whatever it has.
             also: what else hangs on it: the poll or the stickers of `parts`, or any field as the wire is to have it.
         """
-        content = f"<@{self.state.bot.id}> {text}" if mention_bot else text
-        attachments = (attach(name, data, self.state.ids) for name, data in files)
-        draft = Draft(
-            content=check_content(content),
-            attachments=tuple(replace(one, declared=declared) for one in attachments),
-            reference=None if reply_to is None else {"message_id": _message_id(reply_to)},
-            allowed_mentions=None if ping else {**EVERYBODY, "replied_user": False},
-            parts=also or {},
-        )
-        if not content.strip() and not draft.attachments and not draft.parts:
-            raise DiscordError(50006)
-        return messages.post(self.state, channel_id, self.id, draft, flags=int(MessageFlags.VOICE) if voice else 0)
+        body: Json = {"content": f"<@{self.state.bot.id}> {text}" if mention_bot else text}
+        if reply_to is not None:
+            body["message_reference"] = {"message_id": str(_message_id(reply_to))}
+        if not ping:
+            body["allowed_mentions"] = {**EVERYBODY, "replied_user": False}
+        uploads = [Upload(index, name, data) for index, (name, data) in enumerate(files)]
+        extras = actions.Extras(also or {}, voice, declared)
+        return actions.send(self.state, self.id, channel_id, body, uploads, extras)
 
     async def forward(self, message: Message | int, channel_id: int) -> Message:
         """Post a copy of a message in another place; it shows no author."""
-        draft = Draft(parts=snapshot(self.state, self._message(message)))
-        return messages.post(self.state, channel_id, self.id, draft, flags=int(MessageFlags.SNAPSHOT))
+        original = self._message(message)
+        reference = {"type": actions.FORWARD, "message_id": str(original.id), "channel_id": str(original.channel_id)}
+        return actions.send(self.state, self.id, channel_id, {"message_reference": reference}, [])
 
     async def edit(self, message: Message | int, text: str) -> Message:
         """Change the text of an own message."""
-        current = self._own(message)
-        return messages.edit(self.state, current, {"content": check_content(text)})
+        return actions.edit(self.state, self.id, self._message(message), {"content": text}, [])
 
     async def delete(self, message: Message | int) -> None:
-        """Delete an own message."""
-        messages.delete(self.state, self._own(message))
+        """Delete an own message, or another's by whoever manages messages."""
+        actions.delete(self.state, self.id, self._message(message))
 
     async def react(self, message: Message | int, emoji: str) -> None:
         """Add a reaction."""
-        messages.react(self.state, self._message(message), self.id, emoji)
+        actions.react(self.state, self.id, self._message(message), emoji)
 
     async def unreact(self, message: Message | int, emoji: str) -> None:
         """Take the own reaction away."""
-        messages.unreact(self.state, self._message(message), self.id, emoji)
+        actions.unreact(self.state, self.id, self._message(message), emoji, self.id)
 
     async def typing(self, channel_id: int) -> None:
         """Show that this user types."""
-        messages.typing(self.state, channel_id, self.id)
+        actions.typing(self.state, self.id, channel_id)
 
     async def click(self, message: Message | int, custom_id: str, values: Iterable[str] = ()) -> Interaction:
         """Click a button or choose in a select; waits until acknowledged or 3 s passed.
@@ -174,12 +156,6 @@ class Person:
             raise DiscordError(10008)
         return current
 
-    def _own(self, message: Message | int) -> Message:
-        current = self._message(message)
-        if current.author_id != self.id:
-            raise DiscordError(50005)
-        return current
-
 
 async def _settled(interaction: Interaction) -> Interaction:
     await interaction.settle()
@@ -230,13 +206,3 @@ def poll(question: str, *answers: str) -> Json:
 def stickers(state: State, *names: str) -> Json:
     """Stickers by their names."""
     return {"sticker_items": [{"id": str(state.ids()), "name": name, "format_type": _PNG} for name in names]}
-
-
-def snapshot(state: State, message: Message) -> Json:
-    """A message as it is forwarded: a reference and a copy without its author."""
-    shape = objects.message_json(state, message)
-    reference = {"type": 1, "message_id": shape["id"], "channel_id": shape["channel_id"]}
-    if state.channels[message.channel_id].in_guild:
-        reference["guild_id"] = str(state.guild_id)
-    copy = {name: shape[name] for name in _SNAPSHOT if name in shape}
-    return {"message_reference": reference, "message_snapshots": [{"message": copy}]}

@@ -61,19 +61,29 @@ class _Window:
 
 
 class Limiter:
-    """Counts requests; in the mode OFF it has no opinion."""
+    """Counts the requests of each account by itself; in the mode OFF it has no opinion.
+
+    Attributes:
+        limit_people: whether people have limits too; a test of a client asks for that.
+    """
 
     def __init__(self, mode: RateLimits) -> None:
         self.mode = mode
         self.limit_global = True
+        self.limit_people = False
         self._windows: dict[tuple[str, str], _Window] = {}
 
-    def judge(self, name: str, key: str, now: float, *, rename: bool = False) -> Verdict | None:
-        """Count a request of the rule `name` on the channel `key`; None where no limit applies."""
-        if self.mode is RateLimits.OFF:
+    def judge(self, name: str, key: str, now: float, *, rename: bool = False, account: str = "") -> Verdict | None:
+        """Count a request of the rule `name` on the channel `key`; None where no limit applies.
+
+        Args:
+            account: the person who asks; empty for the bot.
+        """
+        if self.mode is RateLimits.OFF or (account and not self.limit_people):
             return None
+        key = f"{account}/{key}" if account else key
         if name not in GLOBAL_EXEMPT and self.limit_global:
-            everyone = self._window(GLOBAL, "", now)
+            everyone = self._window(GLOBAL, account, now)
             if everyone.used >= GLOBAL.limit:
                 return Verdict(GLOBAL, 0, everyone.ends - now, "global", everyone.ends - now)
             everyone.used += 1

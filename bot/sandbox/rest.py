@@ -1,24 +1,28 @@
 """The REST pipeline that every request passes: body, token, rate limit, injected fault, route, log entry.
 
 The mutable state is the request log. Routes are plain functions from a `Call` to a `Reply`; they raise `DiscordError`.
+The log and the faults are about the bot under test: what people ask for is in no log and meets no fault.
 Answers have the content type `application/json` without a charset, which discord.py compares for equality.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import anyio
 from aiohttp import BodyPartReader, web
 
 from bot.sandbox import ratelimit
+from bot.sandbox.accounts import Accounts
 from bot.sandbox.drafts import Upload
 from bot.sandbox.errors import DiscordError, InvalidForm
 from bot.sandbox.faults import Fault, FaultKind, Faults
-from bot.sandbox.gateway import Gateway, reset
+from bot.sandbox.gateway import Gateway
+from bot.sandbox.gateway_sessions import reset
 from bot.sandbox.interactions import Interactions
-from bot.sandbox.model import Json, RestCall
+from bot.sandbox.model import Channel, Json, RestCall, User
 from bot.sandbox.objects import ATTACHMENT_LIMIT_BYTES
 from bot.sandbox.state import State
 
@@ -36,15 +40,16 @@ class Backend:
     interactions: Interactions
     faults: Faults
     limiter: ratelimit.Limiter
-    token: str
+    accounts: Accounts
     calls: list[RestCall] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, read and authenticated."""
+    """One request, read and authenticated; `caller` is the bot where a route takes no token."""
 
     backend: Backend
+    caller: User
     params: dict[str, str]
     query: dict[str, str]
     body: Any
@@ -54,6 +59,17 @@ class Call:
     def state(self) -> State:
         """The stored content."""
         return self.backend.state
+
+    @property
+    def who(self) -> int:
+        """The caller's id."""
+        return self.caller.id
+
+    def place(self, *permissions: str) -> Channel:
+        """The channel that the path names; raises 10003, 50001 or 50013 where the caller may not do that there."""
+        channel = self.state.channel(self.id("channel"))
+        self.state.require(self.who, channel, *permissions)
+        return channel
 
     @property
     def form(self) -> Json:
@@ -81,15 +97,24 @@ class Reply:
 Handler = Callable[[Call], Reply]
 
 
+class Callers(Enum):
+    """Whose requests a route takes."""
+
+    ANYONE = "anyone"
+    BOTS = "bots"
+    PEOPLE = "people"
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and path template, its handler and the name of its rate limit rule."""
+    """A method and path template, its handler, the name of its rate limit rule and who may call it."""
 
     method: str
     path: str
     handler: Handler
     rule: str = "other"
     needs_token: bool = True
+    callers: Callers = Callers.ANYONE
 
 
 @dataclass(slots=True)
@@ -126,8 +151,10 @@ class Pipeline:
 
     async def _run(self, request: web.Request, route: Route) -> web.Response:
         outcome = _Outcome(self._backend.state.clock())
+        bot = self._backend.state.bot
+        caller = self._backend.accounts.by_header(request.headers.get("Authorization"))
         try:
-            response = await self._answer(request, route, outcome)
+            response = await self._answer(request, route, caller if route.needs_token else bot, outcome)
         except DiscordError as error:
             outcome.code = error.code
             response = _json_response(error.body(), error.status)
@@ -139,30 +166,37 @@ class Pipeline:
         response.headers.update(outcome.headers)
         outcome.answer = response.body if isinstance(response.body, bytes) else b""
         outcome.status = NO_STATUS if request.transport is None or request.transport.is_closing() else response.status
-        self._log(request, route, outcome)
+        if caller is None or caller == bot:
+            self._log(request, route, outcome)
         return response
 
-    async def _answer(self, request: web.Request, route: Route, outcome: _Outcome) -> web.Response:
+    async def _answer(self, request: web.Request, route: Route, caller: User | None, outcome: _Outcome) -> web.Response:
         body, uploads = await _read_body(request)
         outcome.body = body
         outcome.archived = self._aims_at_archived(request, route)
-        if route.needs_token and request.headers.get("Authorization") != f"Bot {self._backend.token}":
+        if caller is None:
             raise DiscordError(0)
-        refused = self._limit(request, route, body, outcome)
+        refused = self._limit(request, route, caller, body, outcome)
         if refused is not None:
             return refused
-        call = Call(self._backend, dict(request.match_info), dict(request.query), body, uploads)
-        fault = self._backend.faults.take(request.method, request.path)
+        is_bot = caller == self._backend.state.bot
+        if route.callers is (Callers.PEOPLE if is_bot else Callers.BOTS):
+            raise DiscordError(20001 if is_bot else 20002)
+        call = Call(self._backend, caller, dict(request.match_info), dict(request.query), body, uploads)
+        fault = self._backend.faults.take(request.method, request.path) if is_bot else None
         if fault is None:
             return _reply_response(route.handler(call))
         outcome.injected = True
         return await self._fail(request, route, call, fault, outcome)
 
-    def _limit(self, request: web.Request, route: Route, body: Any, outcome: _Outcome) -> web.Response | None:
+    def _limit(
+        self, request: web.Request, route: Route, caller: User, body: Any, outcome: _Outcome
+    ) -> web.Response | None:
         state = self._backend.state
         rename = route.rule == "edit_channel" and isinstance(body, dict) and "name" in body
         key = request.match_info.get("channel", "")
-        verdict = self._backend.limiter.judge(route.rule, key, state.clock(), rename=rename)
+        account = "" if caller == state.bot else str(caller.id)
+        verdict = self._backend.limiter.judge(route.rule, key, state.clock(), rename=rename, account=account)
         if verdict is None:
             return None
         outcome.headers = ratelimit.headers(verdict, state.wall())

@@ -2,101 +2,67 @@
 
 from typing import Any
 
-from bot.sandbox import channels, messages, objects
-from bot.sandbox.drafts import make_draft
-from bot.sandbox.errors import DiscordError, InvalidForm
-from bot.sandbox.model import THREAD_TYPES, Channel, ChannelType
-from bot.sandbox.rest import Call, Reply, Route
-from bot.sandbox.state import State, snowflake_seconds
+from bot.sandbox import guilds, objects, thread_actions
+from bot.sandbox.errors import DiscordError
+from bot.sandbox.model import Channel, ChannelType
+from bot.sandbox.rest import Call, Callers, Reply, Route
+from bot.sandbox.state import snowflake_seconds
 
 DEFAULT_THREAD_PAGE = 50
 
 
 def _fetch(call: Call) -> Reply:
-    channel = call.state.channel(call.id("channel"))
-    call.state.require(channel)
-    return Reply(objects.channel_json(call.state, channel))
+    return Reply(objects.channel_json(call.state, call.place(), call.who))
 
 
 def _patch(call: Call) -> Reply:
-    state = call.state
-    channel = state.channel(call.id("channel"))
-    fields = channels.patch_fields(state, channel, call.form)
-    _require_change(state, channel, fields)
-    changed = channels.change(state, channel, fields)
-    messages.tell_of_name(state, channel, changed, state.bot.id)
-    return Reply(objects.channel_json(state, changed))
-
-
-def _require_change(state: State, channel: Channel, fields: dict[str, Any]) -> None:
-    """The bot may archive, rename and tag its own threads; all else needs the permission to manage."""
-    moderated = "applied_tags" in fields and channels.moderated_changes(state, channel, fields["applied_tags"])
-    if not channel.is_thread:
-        state.require(channel, "manage_channels")
-    elif channel.owner_id != state.bot.id or "locked" in fields or moderated:
-        state.require(channel, "manage_threads")
-    else:
-        state.require(channel)
+    channel = call.state.channel(call.id("channel"))
+    changed = thread_actions.change(call.state, call.who, channel, call.form)
+    return Reply(objects.channel_json(call.state, changed, call.who))
 
 
 def _delete(call: Call) -> Reply:
-    state = call.state
-    channel = state.channel(call.id("channel"))
-    state.require(channel, "manage_threads" if channel.is_thread else "manage_channels")
-    shape = objects.channel_json(state, channel)
-    channels.delete(state, channel)
-    return Reply(shape)
+    channel = call.state.channel(call.id("channel"))
+    return Reply(thread_actions.delete(call.state, call.who, channel))
 
 
 def _start_thread(call: Call) -> Reply:
     """A thread without a message, or a forum's post."""
-    state = call.state
+    state, who = call.state, call.who
     parent = state.channel(call.id("channel"))
-    if parent.is_thread or not parent.in_guild:
-        raise DiscordError(50024)
-    if parent.type is ChannelType.FORUM:
-        return _start_post(call, parent)
-    kind = call.form.get("type", ChannelType.PRIVATE_THREAD)
-    if kind not in THREAD_TYPES:
-        raise InvalidForm("type", "Value must be one of (11, 12).", "BASE_TYPE_CHOICES")
-    public = kind == ChannelType.PUBLIC_THREAD
-    state.require(parent, "create_public_threads" if public else "create_private_threads")
-    thread = channels.start_thread(state, parent.id, state.bot.id, call.form, kind=ChannelType(kind))
-    return Reply(objects.channel_json(state, thread), status=201)
-
-
-def _start_post(call: Call, forum: Channel) -> Reply:
-    state = call.state
-    state.require(forum, "send_messages")
-    draft = make_draft(call.form.get("message") or {}, call.uploads, state.ids)
-    thread, message = messages.start_post(state, forum, state.bot.id, call.form, draft)
-    shape = objects.channel_json(state, thread)
-    return Reply({**shape, "message": objects.message_json(state, message)}, status=201)
+    if parent.type is not ChannelType.FORUM:
+        thread = thread_actions.start(state, who, parent, call.form)
+        return Reply(objects.channel_json(state, thread, who), status=201)
+    thread, message = thread_actions.start_post(state, who, parent, call.form, call.uploads)
+    shape = objects.channel_json(state, thread, who)
+    return Reply({**shape, "message": objects.message_json(state, message, who)}, status=201)
 
 
 def _active_threads(call: Call) -> Reply:
-    _require_guild(call)
-    return Reply(objects.thread_list_json(call.state, [one for one in call.state.threads() if not one.archived]))
+    require_guild(call)
+    found = guilds.active_threads(call.state, call.who)
+    return Reply(objects.thread_list_json(call.state, found, call.who))
 
 
 def _archived(kind: ChannelType, *, joined: bool = False) -> Any:
     def handle(call: Call) -> Reply:
         state = call.state
-        parent = state.channel(call.id("channel"))
-        state.require(parent, "read_message_history")
+        parent = call.place("read_message_history")
         found = [
             one
             for one in state.threads()
             if one.parent_id == parent.id and one.archived and one.type is kind
-            if not joined or state.bot.id in one.member_ids
+            if not joined or call.who in one.member_ids
+            if call.who == state.bot.id or state.sees(call.who, one)
         ]
-        return Reply(_archived_page(state, found, call.query))
+        return Reply(_archived_page(call, found))
 
     return handle
 
 
-def _archived_page(state: State, found: list[Channel], query: dict[str, str]) -> Any:
+def _archived_page(call: Call, found: list[Channel]) -> Any:
     """A page of archived threads, the latest first, before an ISO time or an id."""
+    query = call.query
     limit = int(query.get("limit", DEFAULT_THREAD_PAGE))
     before = query.get("before")
     found = sorted(found, key=lambda one: one.archived_at, reverse=True)
@@ -104,34 +70,26 @@ def _archived_page(state: State, found: list[Channel], query: dict[str, str]) ->
         found = [one for one in found if one.id < int(before)]
     elif before is not None:
         found = [one for one in found if objects.timestamp(one.archived_at) < before]
-    return {**objects.thread_list_json(state, found[:limit]), "has_more": len(found) > limit}
+    return {**objects.thread_list_json(call.state, found[:limit], call.who), "has_more": len(found) > limit}
 
 
 def _membership(*, joins: bool, own: bool) -> Any:
     def handle(call: Call) -> Reply:
-        state = call.state
-        thread = state.channel(call.id("channel"))
-        if not thread.is_thread:
-            raise DiscordError(50024)
-        if thread.archived:
-            raise DiscordError(50083)
-        user_id = state.bot.id if own else call.id("user")
-        state.member(user_id)
-        change = channels.join if joins else channels.leave
-        change(state, thread, user_id)
+        thread = call.state.channel(call.id("channel"))
+        user_id = call.who if own else call.id("user")
+        thread_actions.set_membership(call.state, call.who, thread, user_id, joins=joins)
         return Reply()
 
     return handle
 
 
 def _thread_members(call: Call) -> Reply:
-    thread = call.state.channel(call.id("channel"))
+    thread = call.place()
     return Reply([_thread_member_json(thread, one) for one in sorted(thread.member_ids)])
 
 
 def _thread_member(call: Call) -> Reply:
-    thread, user_id = call.state.channel(call.id("channel")), call.id("user")
-    call.state.require(thread)
+    thread, user_id = call.place(), call.id("user")
     if user_id not in thread.member_ids:
         raise DiscordError(10007)
     return Reply(_thread_member_json(thread, user_id))
@@ -142,38 +100,40 @@ def _thread_member_json(thread: Channel, user_id: int) -> dict[str, Any]:
     return {"id": str(thread.id), "user_id": str(user_id), "join_timestamp": joined, "flags": 0}
 
 
-def _require_guild(call: Call) -> None:
-    if call.id("guild") != call.state.guild_id or call.state.removed:
+def require_guild(call: Call) -> None:
+    """Raise 10004 where the path names another guild, or the caller is not in it."""
+    if call.id("guild") != call.state.guild_id or not call.state.in_guild(call.who):
         raise DiscordError(10004)
 
 
 def _guild(call: Call) -> Reply:
-    _require_guild(call)
+    require_guild(call)
     counts = call.query.get("with_counts") in ("1", "true")
-    return Reply(objects.guild_json(call.state, counts=counts))
+    return Reply(guilds.guild_json(call.state, counts=counts))
 
 
 def _guild_channels(call: Call) -> Reply:
-    _require_guild(call)
-    return Reply(objects.channels_json(call.state))
+    require_guild(call)
+    return Reply(guilds.channels_json(call.state, call.who))
 
 
 def _guild_roles(call: Call) -> Reply:
-    _require_guild(call)
-    return Reply(objects.roles_json(call.state))
+    require_guild(call)
+    return Reply(guilds.roles_json(call.state))
 
 
 def _guild_member(call: Call) -> Reply:
-    _require_guild(call)
+    require_guild(call)
     return Reply(objects.member_json(call.state.member(call.id("user"))))
 
 
 def _me(call: Call) -> Reply:
-    return Reply(objects.own_user_json(call.state.bot))
+    return Reply(objects.own_user_json(call.caller))
 
 
 def _my_guilds(call: Call) -> Reply:
-    return Reply([] if call.state.removed else [objects.partial_guild_json(call.state)])
+    inside = call.state.in_guild(call.who)
+    return Reply([guilds.partial_guild_json(call.state, call.who)] if inside else [])
 
 
 def _user(call: Call) -> Reply:
@@ -185,12 +145,13 @@ def _user(call: Call) -> Reply:
 
 def _open_dm(call: Call) -> Reply:
     recipient = str(call.form.get("recipient_id"))
-    channel = channels.open_dm(call.state, int(recipient) if recipient.isdigit() else 0)
-    return Reply(objects.channel_json(call.state, channel))
+    other = int(recipient) if recipient.isdigit() else 0
+    channel = thread_actions.open_dm(call.state, call.who, other)
+    return Reply(objects.channel_json(call.state, channel, call.who))
 
 
 def _application(call: Call) -> Reply:
-    return Reply(objects.application_json(call.state))
+    return Reply(guilds.application_json(call.state))
 
 
 def _gateway(call: Call) -> Reply:
@@ -213,13 +174,13 @@ _ARCHIVED = _CHANNEL + "/threads/archived"
 
 ROUTES = [
     Route("GET", "/gateway", _gateway, needs_token=False),
-    Route("GET", "/gateway/bot", _gateway_bot),
+    Route("GET", "/gateway/bot", _gateway_bot, callers=Callers.BOTS),
     Route("GET", "/users/@me", _me),
     Route("GET", "/users/@me/guilds", _my_guilds),
     Route("POST", "/users/@me/channels", _open_dm),
     Route("GET", "/users/{user}", _user),
-    Route("GET", "/oauth2/applications/@me", _application),
-    Route("GET", "/applications/@me", _application),
+    Route("GET", "/oauth2/applications/@me", _application, callers=Callers.BOTS),
+    Route("GET", "/applications/@me", _application, callers=Callers.BOTS),
     Route("GET", _CHANNEL, _fetch),
     Route("PATCH", _CHANNEL, _patch, "edit_channel"),
     Route("DELETE", _CHANNEL, _delete),

@@ -4,7 +4,7 @@ from bot.sandbox import objects
 from bot.sandbox.checks import check_commands
 from bot.sandbox.errors import DiscordError
 from bot.sandbox.model import Json
-from bot.sandbox.rest import Call, Reply, Route
+from bot.sandbox.rest import Call, Callers, Reply, Route
 from bot.sandbox.state import State
 
 GLOBAL_SCOPE = ""
@@ -123,12 +123,13 @@ def _delete_message(call: Call) -> Reply:
 
 
 def _command_routes(base: str) -> list[Route]:
+    one = base + "/{command}"
     return [
-        Route("GET", base, _list),
-        Route("PUT", base, _overwrite),
-        Route("POST", base, _add),
-        Route("PATCH", base + "/{command}", _edit),
-        Route("DELETE", base + "/{command}", _remove),
+        Route("GET", base, _list, callers=Callers.BOTS),
+        Route("PUT", base, _overwrite, callers=Callers.BOTS),
+        Route("POST", base, _add, callers=Callers.BOTS),
+        Route("PATCH", one, _edit, callers=Callers.BOTS),
+        Route("DELETE", one, _remove, callers=Callers.BOTS),
     ]
 
 

@@ -20,7 +20,9 @@ from bot.sandbox import (
     routes_channels,
     routes_interactions,
     routes_messages,
+    routes_people,
 )
+from bot.sandbox.accounts import Accounts
 from bot.sandbox.cdn import Cdn
 from bot.sandbox.command_line import CommandLineApi
 from bot.sandbox.drafts import Draft
@@ -52,6 +54,13 @@ from bot.sandbox.state import Clock, Snowflakes, State
 MAX_REQUEST_BYTES = 25 * 1024 * 1024
 SHUTDOWN_SECONDS = 1.0
 
+_ROUTES = [
+    *routes_people.ROUTES,
+    *routes_messages.ROUTES,
+    *routes_channels.ROUTES,
+    *routes_interactions.ROUTES,
+]
+
 
 class FakeDiscord:
     """A Discord with one guild, one bot and as many people as asked for, on 127.0.0.1."""
@@ -71,14 +80,15 @@ class FakeDiscord:
         self.guild_id = ids()
         self.token = f"sandbox.{bot.id}.not-a-real-token"
         self.state = State(clock, wall, ids, self.guild_id, bot, owner.id, self.application_id)
-        self.gateway = Gateway(self.state, self.token)
+        self._accounts = Accounts(self.state, self.token)
+        self.gateway = Gateway(self.state, self._accounts)
         self.state.publish = self.gateway.dispatch
         self.state.roles[self.guild_id] = Role(self.guild_id, "@everyone", EVERYONE_PERMISSIONS)
         self.faults = Faults()
         self.cdn = Cdn(self.state)
         self.limiter = Limiter(rate_limits)
         self._interactions = Interactions(self.state)
-        self._backend = Backend(self.state, self.gateway, self._interactions, self.faults, self.limiter, self.token)
+        self._backend = Backend(self.state, self.gateway, self._interactions, self.faults, self.limiter, self._accounts)
         self._guard = Guard()
         self._people: dict[str, Person] = {}
         self._runner: web.AppRunner | None = None
@@ -96,8 +106,7 @@ class FakeDiscord:
         app.router.add_get("/ephemeral-attachments/{application}/{attachment}/{name}", self.cdn.serve)
         CommandLineApi(self.state, self.gateway, self.owner, self.user, self.channel_id).install(app)
         Page().install(app)
-        routes = [*routes_messages.ROUTES, *routes_channels.ROUTES, *routes_interactions.ROUTES]
-        Pipeline(self._backend).install(app, routes)
+        Pipeline(self._backend).install(app, _ROUTES)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
@@ -177,6 +186,10 @@ class FakeDiscord:
         if role_ids:
             add_member(self.state, self.state.members[person.id].user, role_ids)
         return person
+
+    def token_of(self, person: Person) -> str:
+        """What a person's client says in the header `Authorization` and in IDENTIFY."""
+        return self._accounts.token_of(person.id)
 
     def kick(self, person: Person) -> None:
         """Throw a member out of the guild; what they posted stays."""
@@ -283,7 +296,8 @@ class FakeDiscord:
 
     async def remove_bot(self) -> None:
         """Throw the bot out of the guild: it gets no more events from there, and 50001 for what it asks."""
-        self.state.publish(Event("GUILD_DELETE", {"id": str(self.guild_id)}, Intents.GUILDS))
+        gone = {"id": str(self.guild_id)}
+        self.state.publish(Event("GUILD_DELETE", gone, Intents.GUILDS, only=self.bot_user.id))
         self.state.removed = True
 
     async def delete_message(self, message_id: int) -> None:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 import anyio
 
 from bot.sandbox.errors import DiscordError
+from bot.sandbox.history import PostIndex
 from bot.sandbox.model import (
     ADMINISTRATOR,
     ALL_PERMISSIONS,
     PERMISSIONS,
     Attachment,
     Channel,
+    ChannelType,
     Event,
     Json,
     Message,
@@ -78,6 +80,7 @@ class Member:
 class State:
     """All content; `publish` hands an event to the gateway, `base_url` is where attachments are served.
 
+    `messages` is read from everywhere and written here alone, together with `posts`, which has them by channel.
     `handed` has the files of commands' options, `removed` says that the bot was thrown out of the guild,
     `session_starts` how many times it may still connect anew.
     """
@@ -98,6 +101,7 @@ class State:
     roles: dict[int, Role] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)
     messages: dict[int, Message] = field(default_factory=dict)
+    posts: PostIndex = field(default_factory=PostIndex)
     handed: dict[int, Attachment] = field(default_factory=dict)
     timelines: dict[int, list[tuple[float, str]]] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
@@ -131,8 +135,7 @@ class State:
 
     def history(self, channel_id: int) -> list[Message]:
         """The channel's messages that everyone sees, oldest first."""
-        found = [one for one in self.messages.values() if one.channel_id == channel_id and not one.ephemeral]
-        return sorted(found, key=lambda one: one.id)
+        return [self.messages[one] for one in self.posts.ids(channel_id)]
 
     def last_message_id(self, channel_id: int) -> str | None:
         """The channel's newest message as the wire has it, None where nothing was posted yet."""
@@ -177,13 +180,28 @@ class State:
                 granted |= one.allow
         return granted
 
-    def require(self, channel: Channel, *names: str) -> None:
-        """Raise 50001 or 50013 where the bot lacks a permission there."""
+    def in_guild(self, who: int) -> bool:
+        """Whether an account is in the guild now."""
+        member = self.members.get(who)
+        return member is not None and not member.left and not (self.removed and who == self.bot.id)
+
+    def sees(self, who: int, channel: Channel) -> bool:
+        """Whether a place is there for an account: a private thread is for its members and who manages threads."""
+        if not channel.in_guild:
+            return who == self.bot.id or who in channel.member_ids
+        granted = self.permissions(who, channel) if self.in_guild(who) else 0
+        if not granted & PERMISSIONS["view_channel"]:
+            return False
+        private = channel.type is ChannelType.PRIVATE_THREAD
+        return not private or who in channel.member_ids or bool(granted & PERMISSIONS["manage_threads"])
+
+    def require(self, who: int, channel: Channel, *names: str) -> None:
+        """Raise 50001 or 50013 where an account lacks a permission there."""
+        if not self.sees(who, channel):
+            raise DiscordError(50001)
         if not channel.in_guild:
             return
-        granted = self.permissions(self.bot.id, channel)
-        if self.removed or not granted & PERMISSIONS["view_channel"]:
-            raise DiscordError(50001)
+        granted = self.permissions(who, channel)
         for name in names:
             if not granted & PERMISSIONS[name]:
                 raise DiscordError(50013)
@@ -191,6 +209,7 @@ class State:
     def put_message(self, message: Message) -> Message:
         """Store a message's new state and wake those who wait."""
         if not message.ephemeral:
+            self.posts.add(message.channel_id, message.id)
             if message.id not in self.messages:
                 self.posted[message.channel_id] = self.posted.get(message.channel_id, 0) + 1
             # As with Discord, a message that is deleted later stays the channel's newest.
@@ -201,6 +220,20 @@ class State:
             timeline.append((self.clock(), message.content))
         self.changes.note(message)
         return message
+
+    def drop_message(self, message_id: int) -> None:
+        """Forget a message and wake those who wait; an unknown id changes nothing."""
+        message = self.messages.pop(message_id, None)
+        if message is not None:
+            self.posts.remove(message.channel_id, message_id)
+        self.changes.note()
+
+    def drop_channel(self, channel_id: int) -> None:
+        """Forget a channel with its messages, and wake those who wait."""
+        del self.channels[channel_id]
+        self.messages = {key: one for key, one in self.messages.items() if one.channel_id != channel_id}
+        self.posts.forget(channel_id)
+        self.changes.note()
 
     def put_channel(self, channel: Channel) -> Channel:
         """Store a channel's new state and wake those who wait."""

@@ -76,7 +76,7 @@ async def test_a_thread_is_seen_by_all_who_see_a_channel_if_that_is_certain() ->
         fd.overwrite(places["except"], alice.id, deny=["view_channel"])
         threads = {}
         for name, place in places.items():
-            threads[name] = (await fd.start_thread(alice, await alice.say(place, "x"), name)).id
+            threads[name] = (await fd.start_thread(fd.owner, await fd.owner.say(place, "x"), name)).id
         private = (await fd.start_private_thread(alice, places["open"], "private")).id
         for thread_id in (*threads.values(), private):
             await cached(chat, thread_id)

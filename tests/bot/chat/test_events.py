@@ -14,7 +14,8 @@ from bot.chat.interactions import UNREAD as UNREAD_INTERACTION
 from bot.chat.port import DiscordChat
 from bot.reply.port import Body
 from bot.sandbox import FakeDiscord
-from bot.sandbox.objects import channel_json, guild_event_json, message_event_json
+from bot.sandbox.guilds import guild_event_json
+from bot.sandbox.objects import channel_json, message_event_json
 from bot.sandbox.people import poll
 from tests.bot.chat.harness import running_chat
 from tests.pool.memory import MemoryStore
@@ -56,7 +57,7 @@ async def test_of_a_server_only_the_channel_that_cant_be_read_is_unknown() -> No
     """O4, R2: what is known of the others needs no look-up."""
     async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         other, client = fd.add_channel("other"), chat.gateway.current()
-        whole = guild_event_json(fd.state, all_members=False)
+        whole = guild_event_json(fd.state, fd.bot_user.id, all_members=False)
         broken = {**channel_json(fd.state, fd.state.channel(fd.channel_id)), "id": "5", "position": None, "type": "x"}
         thread = {"id": "6", "type": 11, "guild_id": str(fd.guild_id)}
         event = {**whole, "channels": [broken, *whole["channels"]], "threads": [thread]}

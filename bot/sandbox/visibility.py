@@ -1,0 +1,78 @@
+"""Who hears of an event, and in which form: the one place that decides it (pure).
+
+The bot hears of everything that concerns its guild, in the form in which events are made. People hear of the places
+that they see, with what is theirs alone: their own reactions, their own part in a thread, answers for their eyes only.
+"""
+
+from bot.sandbox import objects
+from bot.sandbox.model import Channel, Event, Json, Message
+from bot.sandbox.state import State
+
+_ADDED_TO_CHANNELS = ("newly_created",)
+_CHANGES_WHAT_IS_SEEN = frozenset(
+    {
+        "CHANNEL_UPDATE",
+        "GUILD_MEMBER_ADD",
+        "GUILD_MEMBER_UPDATE",
+        "GUILD_MEMBER_REMOVE",
+        "GUILD_ROLE_CREATE",
+        "GUILD_ROLE_UPDATE",
+        "THREAD_MEMBERS_UPDATE",
+    }
+)
+
+
+def for_bot(state: State, event: Event) -> bool:
+    """Whether the bot is told of it."""
+    return not state.removed and event.only in (None, state.bot.id)
+
+
+def for_person(state: State, event: Event, who: int) -> Json | None:
+    """What a person is told, None where it is nothing."""
+    if event.only is not None:
+        if event.only != who:
+            return None
+    elif event.place is None and not state.in_guild(who):
+        return None
+    if event.place is not None and not state.sees(who, event.place):
+        return None
+    if event.subject is None:
+        return event.data
+    return _own_form(state, event, event.subject, who)
+
+
+def _own_form(state: State, event: Event, subject: Message | Channel, who: int) -> Json:
+    if isinstance(subject, Message):
+        return objects.message_event_json(state, subject, who)
+    added = {name: event.data[name] for name in _ADDED_TO_CHANNELS if name in event.data}
+    return {**objects.channel_json(state, subject, who), **added}
+
+
+def changes_what_is_seen(event: Event) -> bool:
+    """Whether people may see other places than before."""
+    return event.name in _CHANGES_WHAT_IS_SEEN
+
+
+def seen_places(state: State, who: int) -> frozenset[int]:
+    """The channels and open threads that a person sees."""
+    return frozenset(one.id for one in state.channels.values() if one.in_guild and state.sees(who, one))
+
+
+def appearing(state: State, who: int, channel_id: int) -> tuple[str, Json] | None:
+    """The event by which a person learns of a place that they see from now on; none of an archived thread."""
+    channel = state.channels[channel_id]
+    if channel.is_thread and channel.archived:
+        return None
+    name = "THREAD_CREATE" if channel.is_thread else "CHANNEL_CREATE"
+    return name, objects.channel_json(state, channel, who)
+
+
+def vanishing(state: State, channel_id: int) -> tuple[str, Json] | None:
+    """The event by which a person learns that they do not see a place any more; none of one that is deleted."""
+    channel = state.channels.get(channel_id)
+    if channel is None:
+        return None
+    shape: Json = {"id": str(channel.id), "type": int(channel.type), "guild_id": str(state.guild_id)}
+    if not channel.is_thread:
+        return "CHANNEL_DELETE", shape
+    return "THREAD_DELETE", {**shape, "parent_id": str(channel.parent_id)}
