@@ -1,0 +1,234 @@
+/**
+ * The part of one place's history that the page holds: a window that moves through it in pages. Pure of DOM and network.
+ *
+ * The mutable state is the window, what is in no history (answers for one person's eyes, messages on their way), and
+ * the events that came while a page was being fetched. Messages are replaced, never changed: identity is their version.
+ */
+
+import { compareIds } from "./ids.js";
+
+/** Messages a request, as many as Discord's client asks for. */
+export const PAGE_SIZE = 50;
+
+/** Messages in the window; so many stay cheap to lay out, and are several screens in each direction. */
+export const WINDOW_SIZE = 200;
+
+export class Conversation {
+    constructor(channelId) {
+        this.channelId = channelId;
+        this.loaded = false;
+        this.atStart = false;
+        this.atEnd = false;
+        /** "latest", "around", "older" or "newer" while such a page is on its way. */
+        this.loading = null;
+        this.error = null;
+        /** How many messages came beyond the window's end. */
+        this.missed = 0;
+        /** Whether the reader is at the end: then the oldest make room, else the newest. */
+        this.following = true;
+        /** Whether events may have been lost, so that the window has to be fetched again. */
+        this.stale = false;
+        this._messages = [];
+        this._ephemeral = [];
+        this._outgoing = [];
+        this._meanwhile = [];
+        this._ticket = 0;
+        this._shown = null;
+    }
+
+    /** Whether it holds what no server would give again. */
+    get irreplaceable() {
+        return this._ephemeral.length > 0 || this._outgoing.length > 0;
+    }
+
+    /** What is to be seen, oldest first. */
+    get messages() {
+        this._shown ??= this._merged();
+        return this._shown;
+    }
+
+    /** The ends of what the server has: where the next page begins. */
+    get oldestId() {
+        return this._messages[0]?.id;
+    }
+
+    get newestId() {
+        return this._messages.at(-1)?.id;
+    }
+
+    find(id) {
+        const all = [this._messages, this._ephemeral, this._outgoing];
+        return all.flatMap((list) => list.filter((one) => one.id === id))[0];
+    }
+
+    _merged() {
+        const first = this.atStart ? "" : (this.oldestId ?? "");
+        const last = this.atEnd ? null : (this.newestId ?? "");
+        const within = ({ id }) => compareIds(id, first) > 0 && (last === null || compareIds(id, last) < 0);
+        const extra = this._ephemeral.filter(within);
+        const stored = extra.length ? [...this._messages, ...extra].sort((a, b) => compareIds(a.id, b.id)) : this._messages;
+        return this.atEnd ? [...stored, ...this._outgoing] : stored;
+    }
+
+    _set(messages) {
+        this._messages = messages;
+        this._shown = null;
+    }
+
+    // -- pages -----------------------------------------------------------------------------------------------------
+
+    /** Note that a page is on its way; the ticket says later whether it is still the one that is waited for. */
+    begin(loading) {
+        this.loading = loading;
+        this.error = null;
+        this._meanwhile = [];
+        this._ticket += 1;
+        return this._ticket;
+    }
+
+    awaits(ticket) {
+        return this.loading !== null && this._ticket === ticket;
+    }
+
+    fail(error) {
+        this.loading = null;
+        this.error = error;
+        this._meanwhile = [];
+    }
+
+    /** The newest page takes the window's place. `page`: as the server gives it, newest first. */
+    takeLatest(page, size = PAGE_SIZE) {
+        this._set(page.toReversed());
+        this.atStart = page.length < size;
+        this.atEnd = true;
+        this._arrived();
+    }
+
+    /** A page around a message takes the window's place; only further pages can tell where history ends. */
+    takeAround(page) {
+        this._set(page.toReversed());
+        this.atStart = false;
+        this.atEnd = false;
+        this._arrived();
+    }
+
+    takeOlder(page, size = PAGE_SIZE) {
+        const joined = [...page.toReversed(), ...this._messages];
+        this.atStart = page.length < size;
+        if (joined.length > WINDOW_SIZE) {
+            this.atEnd = false;
+        }
+        this._set(joined.slice(0, WINDOW_SIZE));
+        this._arrived();
+    }
+
+    takeNewer(page, size = PAGE_SIZE) {
+        const joined = [...this._messages, ...page.toReversed()];
+        this.atEnd = page.length < size;
+        if (joined.length > WINDOW_SIZE) {
+            this.atStart = false;
+        }
+        this._set(joined.slice(-WINDOW_SIZE));
+        this._arrived();
+    }
+
+    /** Events that overtook the page are applied again: its end state is theirs, whichever the server took first. */
+    _arrived() {
+        const events = this._meanwhile;
+        this.loaded = true;
+        this.stale = false;
+        this.loading = null;
+        this._meanwhile = [];
+        if (this.atEnd) {
+            this.missed = 0;
+        }
+        events.forEach((apply) => apply());
+    }
+
+    // -- events ----------------------------------------------------------------------------------------------------
+
+    add(message) {
+        this._during(() => this.add(message));
+        this._outgoing = this._outgoing.filter((one) => one.id !== String(message.nonce));
+        this._shown = null;
+        if (isEphemeral(message)) {
+            this._ephemeral = [...this._ephemeral.filter((one) => one.id !== message.id), message];
+        } else if (this.find(message.id)) {
+            this.change(message);
+        } else if (this.loaded && this.atEnd) {
+            this._append(message);
+        } else if (this.loaded && compareIds(message.id, this.newestId ?? "") > 0) {
+            this.missed += 1;
+        }
+    }
+
+    _append(message) {
+        const later = this._messages.findLastIndex((one) => compareIds(one.id, message.id) < 0) + 1;
+        const joined = this._messages.toSpliced(later, 0, message);
+        if (joined.length <= WINDOW_SIZE) {
+            this._set(joined);
+        } else if (this.following) {
+            this.atStart = false;
+            this._set(joined.slice(-WINDOW_SIZE));
+        } else {
+            // Taking the oldest away would take what is being read; the newest come back by paging.
+            this.atEnd = false;
+            this.missed += 1;
+            this._set(joined.slice(0, WINDOW_SIZE));
+        }
+    }
+
+    /** An update names what changed; the rest stays. Unknown messages are outside of the window. */
+    change(fields) {
+        this._during(() => this.change(fields));
+        const merged = (one) => (one.id === fields.id ? { ...one, ...fields } : one);
+        this._set(this._messages.map(merged));
+        this._ephemeral = this._ephemeral.map(merged);
+    }
+
+    /** Replace a message by what `alter` makes of it. */
+    alter(id, alter) {
+        this._during(() => this.alter(id, alter));
+        const altered = (one) => (one.id === id ? alter(one) : one);
+        this._set(this._messages.map(altered));
+        this._ephemeral = this._ephemeral.map(altered);
+    }
+
+    remove(ids) {
+        this._during(() => this.remove(ids));
+        const gone = new Set(ids);
+        const stays = (one) => !gone.has(one.id);
+        this._set(this._messages.filter(stays));
+        this._ephemeral = this._ephemeral.filter(stays);
+    }
+
+    _during(apply) {
+        if (this.loading) {
+            this._meanwhile.push(apply);
+        }
+    }
+
+    // -- our own, on their way -------------------------------------------------------------------------------------
+
+    /** Show a message before the server has it; its id is its nonce until then. */
+    addOutgoing(message) {
+        this._outgoing = [...this._outgoing, message];
+        this._shown = null;
+    }
+
+    changeOutgoing(id, local) {
+        this._outgoing = this._outgoing.map((one) => (one.id === id ? { ...one, local: { ...one.local, ...local } } : one));
+        this._shown = null;
+    }
+
+    removeOutgoing(id) {
+        this._outgoing = this._outgoing.filter((one) => one.id !== id);
+        this._shown = null;
+    }
+}
+
+const EPHEMERAL = 64;
+
+export function isEphemeral(message) {
+    return Boolean(message.flags & EPHEMERAL);
+}

@@ -1,0 +1,3 @@
+export function onInteractionEvent(_app, _name, _data) {
+    return false;
+}

@@ -1,0 +1,5 @@
+import { nothing } from "../vendor/lit-html/lit-html.js";
+
+export function overlaysView(_app) {
+    return nothing;
+}
