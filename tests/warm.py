@@ -7,6 +7,7 @@ What it has not is its own start: what is about that, or about what ``/proc`` te
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
 import json
 import os
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -207,6 +209,10 @@ def _become(fork: _Fork) -> None:
     for number, given in enumerate(fork.files):
         os.dup2(given, number)
         os.close(given)
+    if os.isatty(0):
+        # As a terminal starts programs: passwords are read from it, and Ctrl-C in it comes as a signal.
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.chdir(fork.cwd)
     os.environ.clear()
     os.environ.update(fork.env)
@@ -219,7 +225,8 @@ if __name__ == "__main__":
     import bot.demo.session
     import bot.demo.stage
     import bot.demo.terminal
-    import bot.log  # noqa: F401  with the app, all that is needed
+    import bot.log
+    import bot.setup.command  # noqa: F401  with the app, all that is needed
     from bot.cli import main
 
     gc.collect()

@@ -29,7 +29,7 @@ async def check_discord(settings: Settings, api: str, token: str) -> list[Findin
         try:
             bot = await questions.ask("/users/@me", User)
         except AskError as exc:
-            return [_not_in(exc)]
+            return [not_accepted(exc)]
         return [
             ok("account", f"{bot.username} ({bot.id})"),
             *await _application(questions),
@@ -38,7 +38,8 @@ async def check_discord(settings: Settings, api: str, token: str) -> list[Findin
         ]
 
 
-def _not_in(error: AskError) -> Finding:
+def not_accepted(error: AskError) -> Finding:
+    """Say what follows from the first question's error: a FAIL only if Discord does not take the token."""
     if isinstance(error, Refused) and error.status == HTTPStatus.UNAUTHORIZED:
         return fail("account", "Discord does not accept the token: make a new one in the developer portal, under Bot")
     return warn("account", f"{error}; the other checks at Discord were skipped")

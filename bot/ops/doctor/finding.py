@@ -32,11 +32,11 @@ class Finding:
 
     def line(self) -> str:
         """Return the line as people read it."""
-        return f"{self.verdict:<4}  {self.subject:<10}  {_harmless(self.text)}"
+        return f"{self.verdict:<4}  {self.subject:<10}  {harmless(self.text)}"
 
     def json(self) -> str:
         """Return the line as scripts read it: ``verdict`` (``ok``, ``warn``, ``fail``), ``subject`` and ``text``."""
-        fields = {"verdict": self.verdict.lower(), "subject": self.subject, "text": _harmless(self.text)}
+        fields = {"verdict": self.verdict.lower(), "subject": self.subject, "text": harmless(self.text)}
         return json.dumps(fields, ensure_ascii=False)
 
 
@@ -61,7 +61,7 @@ def several(names: Sequence[str], shown: int = _SHOWN) -> str:
     return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Leave out what could move a terminal's cursor, break the line, or flood it."""
     clean = "".join(letter if letter.isprintable() else " " for letter in text)
     return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"

@@ -38,6 +38,7 @@ from bot.ops.doctor.machine import (
     installed_unit,
 )
 from bot.ops.doctor.projects import check_projects
+from bot.ops.doctor.rest import DISCORD
 from bot.ops.doctor.settings import check_settings
 from bot.ops.doctor.state import check_socket, check_state, check_strays
 from bot.preflight import agents_of, looks_like_token, token_of, unusable
@@ -45,7 +46,6 @@ from bot.redaction import Redactor
 
 _SHORT, _LONG = 15.0, 60.0
 _END_OF_AGENT = 10.0
-_DISCORD = "https://discord.com/api/v10"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,10 @@ def _checks_of(settings: Settings, env_file: Path, offline: bool, unit: Unit | N
         yield Check("projects", partial(check_projects, agents, environment, unit.user if unit else None), _LONG)
         specs = specs_of(agents, environment, settings.state_dir)
         yield Check("node", partial(check_node, [spec.argv for spec in specs.values()], path))
-        yield _agents_check(specs, settings, secret_values(agents, environment))
+        yield agents_check(specs, settings, secret_values(agents, environment))
     token = token_of(settings)
     if not offline and (settings.discord_api or looks_like_token(token)) and token:
-        yield Check("discord", partial(check_discord, settings, settings.discord_api or _DISCORD, token), _LONG)
+        yield Check("discord", partial(check_discord, settings, settings.discord_api or DISCORD, token), _LONG)
 
 
 def _same(finding: Finding) -> Finding:
@@ -168,7 +168,8 @@ def specs_of(agents: Agents, environment: Mapping[str, str], state_dir: Path) ->
     return specs
 
 
-def _agents_check(specs: Mapping[str, LaunchSpec], settings: Settings, secrets: list[str]) -> Check:
+def agents_check(specs: Mapping[str, LaunchSpec], settings: Settings, secrets: list[str]) -> Check:
+    """Return the trial of all agents, as they are started."""
     limits = ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout)
     redactor = Redactor([token_of(settings), *secrets])
     # Every step has its own limit; this one is for what none of them covers.

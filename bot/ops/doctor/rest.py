@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bot.version import version
 
+DISCORD = "https://discord.com/api/v10"
 _ANSWER = 10.0
 
 T = TypeVar("T")
@@ -165,6 +166,7 @@ class Role(_Object):
     """A role with its bits."""
 
     id: int
+    name: str = ""
     permissions: int
 
 
@@ -182,6 +184,19 @@ class Member(_Object):
 
     roles: list[int]
     communication_disabled_until: datetime | None = None
+
+
+class Person(User):
+    """A member's account, with the name that people see."""
+
+    global_name: str | None = None
+
+
+class FoundMember(_Object):
+    """A member of a server, as a search shows them."""
+
+    user: Person
+    nick: str | None = None
 
 
 class Overwrite(_Object):
