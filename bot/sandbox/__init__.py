@@ -5,6 +5,7 @@ rest of the bot and knows nothing of agents.
 """
 
 from bot.sandbox.audit import Problem
+from bot.sandbox.controls import Control, ControlError, Kind
 from bot.sandbox.errors import DiscordError
 from bot.sandbox.faults import Fault, delay, html, rate_limited, status
 from bot.sandbox.interactions import CallbackType, Interaction
@@ -18,10 +19,13 @@ __all__ = [
     "CallbackType",
     "Channel",
     "ChannelType",
+    "Control",
+    "ControlError",
     "DiscordError",
     "FakeDiscord",
     "Fault",
     "Interaction",
+    "Kind",
     "Message",
     "Person",
     "Problem",

@@ -79,10 +79,15 @@ class _Armed:
 
 
 class Faults:
-    """The armed faults, oldest first."""
+    """The armed faults, oldest first.
+
+    Attributes:
+        slow_seconds: how much longer every request takes that no armed fault hits.
+    """
 
     def __init__(self) -> None:
         self._armed: list[_Armed] = []
+        self.slow_seconds = 0.0
 
     def next(self, method: str, path_regex: str, fault: Fault, times: int = 1) -> None:
         """Arm `fault` for the next `times` requests whose method and path (searched, not anchored) match."""
@@ -104,4 +109,4 @@ class Faults:
                 armed.left -= 1
                 self._armed = [one for one in self._armed if one.left > 0]
                 return armed.fault
-        return None
+        return Fault.delay(self.slow_seconds) if self.slow_seconds else None

@@ -7,7 +7,7 @@ events), the open connections, and the fault switches.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
@@ -53,7 +53,9 @@ class Gateway:
         self.sessions: dict[str, Session] = {}
         self._connections: list[Connection] = []
         self._held: list[Event] = []
+        self.on_connection: Callable[[], None] = lambda: None
         self._out = False
+        self._cut_until = 0.0
         self._losing = False
         self._closed = False
 
@@ -93,13 +95,23 @@ class Gateway:
         What comes from a browser is let in: before IDENTIFY nothing else tells people from the bot.
         """
         self._out = True
-        for connection in self._bots():
-            connection.drop()
-            self._detach(connection)
+        self._drop_all()
         try:
             yield
         finally:
             self._out = False
+
+    def cut(self, seconds: float, *, forget: bool = False) -> None:
+        """An outage of so many seconds; `forget`: the sessions are lost with it, and nothing is kept for RESUME."""
+        self._cut_until = self._state.clock() + seconds
+        self._drop_all()
+        if forget:
+            self.sessions.clear()
+
+    def _drop_all(self) -> None:
+        for connection in self._bots():
+            connection.drop()
+            self._detach(connection)
 
     @contextmanager
     def losing(self) -> Iterator[None]:
@@ -194,7 +206,8 @@ class Gateway:
             return True
         if "Origin" in request.headers:  # a browser
             return False
-        if self._out or self.refuse_connections > 0:
+        is_out = self._out or self._state.clock() < self._cut_until
+        if is_out or self.refuse_connections > 0:
             self.refuse_connections = max(0, self.refuse_connections - 1)
             return True
         return False
@@ -316,6 +329,7 @@ class Gateway:
     def _note_ready(self) -> None:
         self.ready.set()
         self._state.changes.note()
+        self.on_connection()
 
     def _detach(self, connection: Connection) -> None:
         """Take the session off a connection that is ending, so that the session can be resumed on another one."""
@@ -326,6 +340,7 @@ class Gateway:
         if not self.connected and self.ready.is_set():
             self.ready = anyio.Event()
             self._state.changes.note()
+            self.on_connection()
 
     def _forget(self, connection: Connection, close_code: int) -> None:
         """End a connection; a client that closed with 1000 or 1001 gives its session up."""

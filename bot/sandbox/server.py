@@ -23,8 +23,10 @@ from bot.sandbox import (
     routes_people,
 )
 from bot.sandbox.accounts import Accounts
+from bot.sandbox.breakage import Breakage
 from bot.sandbox.cdn import Cdn
 from bot.sandbox.command_line import CommandLineApi
+from bot.sandbox.controls import Control
 from bot.sandbox.drafts import Draft
 from bot.sandbox.faults import Faults
 from bot.sandbox.gateway import Gateway
@@ -49,6 +51,7 @@ from bot.sandbox.page import Page
 from bot.sandbox.people import Person, add_member, remove_member
 from bot.sandbox.ratelimit import Limiter, RateLimits
 from bot.sandbox.rest import PREFIX, Backend, Pipeline
+from bot.sandbox.session import PageSession
 from bot.sandbox.state import Clock, Snowflakes, State
 
 MAX_REQUEST_BYTES = 25 * 1024 * 1024
@@ -91,6 +94,9 @@ class FakeDiscord:
         self._backend = Backend(self.state, self.gateway, self._interactions, self.faults, self.limiter, self._accounts)
         self._guard = Guard()
         self._people: dict[str, Person] = {}
+        self._page = PageSession(self.state, self.gateway, self._people.values, self.token_of)
+        self.gateway.on_connection = self._page.tell
+        Breakage(self.state, self.gateway, self.faults, self.limiter).offer(self._page.controls)
         self._runner: web.AppRunner | None = None
         add_member(self.state, bot)
         self.owner = self._join(owner)
@@ -105,6 +111,7 @@ class FakeDiscord:
         app.router.add_get("/attachments/{channel}/{attachment}/{name}", self.cdn.serve)
         app.router.add_get("/ephemeral-attachments/{application}/{attachment}/{name}", self.cdn.serve)
         CommandLineApi(self.state, self.gateway, self.owner, self.user, self.channel_id).install(app)
+        self._page.install(app)
         Page().install(app)
         Pipeline(self._backend).install(app, _ROUTES)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -149,6 +156,30 @@ class FakeDiscord:
     def page_url(self) -> str:
         """The page's address, with the key in the fragment, which browsers send nowhere."""
         return f"{self.url}/#{self.key}"
+
+    # -- the page --------------------------------------------------------------------------------------------------
+
+    def introduce(self, person: Person, role: str, note: str) -> None:
+        """Say who a person is, in a word and a sentence; the page offers people in the order of these calls."""
+        self._page.introduce(person, role, note)
+
+    @property
+    def tour(self) -> list[Json]:
+        """What the page suggests to try; see `session.PageSession.tour`."""
+        return self._page.tour
+
+    @tour.setter
+    def tour(self, tour: Iterable[Json]) -> None:
+        self._page.tour = list(tour)
+
+    def add_control(self, control: Control) -> None:
+        """Offer something to do to the bot."""
+        self._page.controls.add(control)
+
+    def announce(self, text: str) -> None:
+        """Show one sentence on the bot on all pages; "" takes it away."""
+        self._page.notice = text
+        self._page.tell()
 
     @property
     def gateway_url(self) -> str:
