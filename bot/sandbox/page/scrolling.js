@@ -144,19 +144,20 @@ export class Scroller {
 
     /** The first message that is not above the visible part, by halving. */
     _findAnchor() {
-        const entries = this._element.querySelectorAll("[data-entry]");
+        const items = this._element.querySelector("[role=log]").children;
         const edge = this._element.getBoundingClientRect().top;
         let low = 0;
-        let high = entries.length;
+        let high = items.length;
         while (low < high) {
             const middle = (low + high) >> 1;
-            if (entries[middle].getBoundingClientRect().bottom > edge) {
+            if (items[middle].getBoundingClientRect().bottom > edge) {
                 high = middle;
             } else {
                 low = middle + 1;
             }
         }
-        const entry = entries[low];
+        // A line between two days is no anchor: it may go when the message above it is loaded.
+        const entry = items[low]?.dataset.entry ? items[low] : items[low + 1];
         return entry ? { id: entry.dataset.entry, offset: this._offset(entry) } : null;
     }
 

@@ -32,6 +32,8 @@ export class Store {
         this.users = new Map();
         this.roles = new Map();
         this.commands = null;
+        /** Posts' first messages, by the post's id, which is theirs as well; a message, or "fetching" or "gone". */
+        this.starters = new Map();
         /** Rises with any change of a name, role, permission or place: what shows those is made again. */
         this.namesVersion = 0;
         this.ready = false;
@@ -322,6 +324,10 @@ const HANDLERS = {
     MESSAGE_UPDATE(store, message) {
         store.putAuthors(message);
         store._conversations.get(message.channel_id)?.change(message);
+        const starter = store.starters.get(message.id);
+        if (starter?.id) {
+            store.starters.set(message.id, { ...starter, ...message });
+        }
     },
 
     MESSAGE_DELETE: (store, data) => removeMessages(store, data.channel_id, [data.id]),

@@ -9,7 +9,7 @@ const COLOURS = 8;
 /** `size`: "s", "m" or "l". Hidden from screen readers: the name stands beside it. */
 export function avatar(app, user, size = "m") {
     const name = user ? app.store.displayName(user.id) : "?";
-    const colour = user ? Number(BigInt(user.id) >> 22n) % COLOURS : 0;
+    const colour = user ? colourOf(user.id) : 0;
     const content = user?.bot ? icon("bot") : initials(name);
     return html`<span class="avatar avatar-${size} avatar-colour-${colour}" aria-hidden="true">${content}</span>`;
 }
@@ -21,4 +21,10 @@ function initials(name) {
         .slice(0, 2)
         .map((word) => [...word][0].toUpperCase())
         .join("");
+}
+
+/** People made in the same moment differ in the end of their id only. */
+function colourOf(id) {
+    const bits = BigInt(id);
+    return Number((bits >> 22n) + (bits & 0x3fffffn)) % COLOURS;
 }

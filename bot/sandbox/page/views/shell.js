@@ -12,6 +12,7 @@ import { icon } from "./icons.js";
 import { isEmptyPlace, messageList } from "./message_list.js";
 import { overlaysView } from "./overlays.js";
 import { sidebar } from "./sidebar.js";
+import { threadDialog } from "./thread_menu.js";
 import { tour } from "./tour.js";
 
 export function shell(app) {
@@ -29,7 +30,7 @@ export function shell(app) {
         <div class="toasts" role="status">
             ${ui.toasts.map((one) => html`<p class="toast">${one.text}</p>`)}
         </div>
-        ${overlaysView(app)}
+        ${threadDialog(app)} ${overlaysView(app)}
     `;
 }
 
