@@ -126,11 +126,7 @@ def _report(present: Present, answers: Answers, options: Options, invitation: st
 def _next(env_file: Path, invitation: str, *, healthy: bool) -> None:
     weft = _program()
     where = "" if env_file == Path(".env") else f" --env-file {shlex.quote(str(env_file))}"
-    click.echo(
-        "\nNext:"
-        if healthy
-        else f"\nFirst what says FAIL (docs/troubleshooting.md), then `{weft} doctor{where}`. Next:"
-    )
+    click.echo("\nNext:" if healthy else f"\nFirst mend what says FAIL, then `{weft} doctor{where}`. Next:")
     if invitation:
         click.echo(f"  invite the bot:  {invitation}")
     click.echo(f"  run it:          {weft} run{where}   (then mention the bot in a channel)")

@@ -44,6 +44,7 @@ from bot.ops.doctor.state import check_socket, check_state, check_strays
 from bot.preflight import agents_of, looks_like_token, token_of, unusable
 from bot.redaction import Redactor
 
+_HELP = "What to do about each message: docs/troubleshooting.md (`weft init --examples DIR` copies the pages)"
 _SHORT, _LONG = 15.0, 60.0
 _END_OF_AGENT = 10.0
 
@@ -77,6 +78,8 @@ def run_doctor(env_file: Path, *, offline: bool = False, as_json: bool = False) 
         verdicts.add(finding.verdict)
 
     anyio.run(_all, env_file, env_file.absolute(), offline, tell)
+    if Verdict.FAIL in verdicts and not as_json:
+        click.echo(_HELP)
     return EX_CONFIG if Verdict.FAIL in verdicts else 0
 
 
