@@ -1,6 +1,6 @@
 """The command line: ``weft run``, ``status``, ``audit``, ``demo``, ``sandbox``, ``doctor``, and their exit codes.
 
-``weft init`` is `bot.setup.cli`, ``weft service`` is `bot.service.cli`; ``weft mcp`` is for agents.
+``weft service`` is `bot.service.cli`; ``weft mcp`` is for agents.
 
 0 done; 1 a crash, an outcome other than answered, or a bot that is not healthy; 2 wrong usage; 75 a second instance;
 78 the configuration needs a person.
@@ -23,7 +23,6 @@ from typing import NoReturn
 import click
 
 from bot.service.cli import service
-from bot.setup.cli import init
 from bot.usage import env_file_option, fail, leave
 
 
@@ -55,12 +54,15 @@ def main() -> None:
 @click.option("--token-stdin", is_flag=True, help="The first line of the standard input is the bot's token.")
 def run(env_file: Path, token_stdin: bool) -> None:
     """Run the bot until SIGTERM or SIGINT."""
-    from bot.config import ConfigError, load_settings
     from bot.ops.hardening import deny_process_inspection
+    from bot.ops.init import SHORTEST, part_from_init
+
+    deny_process_inspection()
+    part_from_init(SHORTEST)  # before what else is imported: the first process of a container keeps none of it
+    from bot.config import ConfigError, load_settings
     from bot.ops.supervisor import take_supervisor
     from bot.preflight import checked_settings
 
-    deny_process_inspection()
     supervisor = take_supervisor(os.environ)
     supervisor.notifier.extend()
     try:
@@ -201,7 +203,6 @@ def doctor(env_file: Path, offline: bool, as_json: bool) -> None:
     _guarded(lambda: run_doctor(env_file, offline=offline, as_json=as_json))
 
 
-main.add_command(init)
 main.add_command(service)
 
 
