@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,65 +20,10 @@ from pathlib import Path
 import pytest
 
 from bot import packaged
+from tests.packages import TRACKED, WITHOUT_SETTINGS, Checkout, cloned, copied
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = ("acp", "pool", "bot")
-WITHOUT_SETTINGS = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
-tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=False).stdout
-TRACKED = sorted(name for name in tracked.split("\0") if name and (ROOT / name).is_file())
-
 pytestmark = pytest.mark.skipif(not TRACKED, reason="this is no checkout of git")
-
-
-@dataclass(frozen=True, slots=True)
-class Checkout:
-    """A copy of what git tracks here, with one commit in a repository of its own."""
-
-    root: Path
-
-    def run(self, *command: str, **more: str) -> str:
-        env = {**WITHOUT_SETTINGS, "HOME": str(self.root.parent), "WEFT_PYTHON": sys.executable, **more}
-        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def git(self, *arguments: str) -> str:
-        return self.run("git", "-c", "user.name=n", "-c", "user.email=e@example.org", *arguments)
-
-    def commit(self) -> None:
-        self.git("add", "-A")
-        when = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-01-02T03:04:05Z")
-        self.run("git", "-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "-qm", "all", **when)
-
-    def build(self) -> dict[str, bytes]:
-        """Return what `scripts/build` makes, by file name."""
-        self.run("scripts/build")
-        return {path.name: path.read_bytes() for path in (self.root / "dist").iterdir()}
-
-    @property
-    def wheel(self) -> Path:
-        return next((self.root / "dist").glob("*.whl"))
-
-    @property
-    def sdist(self) -> Path:
-        return next((self.root / "dist").glob("*.tar.gz"))
-
-
-def copied(root: Path) -> Checkout:
-    """Copy the checkout, with an environment that passes for one that the lock was installed into."""
-    for name in TRACKED:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, root / name)
-    checkout = Checkout(root)
-    checkout.git("init", "-q")
-    checkout.commit()
-    (root / ".venv" / "bin").mkdir(parents=True)
-    (root / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (root / ".venv" / "bin" / "python").chmod(0o755)
-    (root / ".venv" / "interpreter").write_text(f"{sys.base_prefix} {sys.version}\n")
-    stamp = checkout.run("sh", "-c", "cat requirements.lock pyproject.toml | cksum")
-    (root / ".venv" / "stamp-requirements.lock").write_text(f"{stamp}\n")
-    return checkout
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +75,8 @@ def test_both_carry_every_licence(checkout: Checkout) -> None:
 
 def test_one_commit_makes_the_same_bytes_and_changes_are_told(checkout: Checkout, tmp_path: Path) -> None:
     """The time of a file, its mode and its place do not count, nor that the wheel is built from the sdist."""
-    again = copied(tmp_path / "elsewhere")
-    assert again.git("rev-parse", "HEAD") == checkout.git("rev-parse", "HEAD")
-    for path in again.root.rglob("*.md"):
+    again = cloned(checkout, tmp_path / "elsewhere")
+    for path in (again.root / "docs").glob("*.md"):
         os.utime(path, (0, 0))
         path.chmod(0o600)
     made = again.build()
