@@ -1,6 +1,6 @@
 """The command line: ``weft run``, ``status``, ``audit``, ``demo``, ``sandbox``, ``doctor``, and their exit codes.
 
-``weft service`` is `bot.service.cli`; ``weft mcp`` is for agents.
+``weft init`` is `bot.setup.cli`, ``weft service`` is `bot.service.cli`; ``weft mcp`` is for agents.
 
 0 done; 1 a crash, an outcome other than answered, or a bot that is not healthy; 2 wrong usage; 75 a second instance;
 78 the configuration needs a person.
@@ -23,6 +23,7 @@ from typing import NoReturn
 import click
 
 from bot.service.cli import service
+from bot.setup.cli import init
 from bot.usage import env_file_option, fail, leave
 
 
@@ -203,6 +204,7 @@ def doctor(env_file: Path, offline: bool, as_json: bool) -> None:
     _guarded(lambda: run_doctor(env_file, offline=offline, as_json=as_json))
 
 
+main.add_command(init)
 main.add_command(service)
 
 
