@@ -65,13 +65,20 @@ class Client:
         return float(await self.log.evaluate(_DISTANCE))
 
     async def scroll(self, down: int) -> None:
-        """Turn the wheel above the messages; returns once the view has moved."""
-        before = await self.distance_from_end()
-        await self.log.hover()
+        """Turn the wheel above the messages; returns once the view has moved and come to rest."""
+        before = last = await self.distance_from_end()
+        await self.point_at_messages()
         await self.page.mouse.wheel(0, down)
         with anyio.fail_after(PATIENCE / 1000):
-            while abs(await self.distance_from_end() - before) < 1:
-                await self.frames(1)
+            while (now := await self.distance_from_end()) == before or now != last:
+                last = now
+                await self.frames(2)
+
+    async def point_at_messages(self) -> None:
+        """Put the pointer above the newest messages; hovering the list would scroll it."""
+        box = await self.composer.bounding_box()
+        assert box is not None
+        await self.page.mouse.move(box["x"] + 100, box["y"] - 150)
 
     async def frames(self, count: int) -> None:
         """Wait until the page has been drawn so often."""
@@ -136,6 +143,23 @@ class Client:
         choice = re.compile(rf"^{re.escape(name)}\b")
         await self.page.get_by_role("menu", name="Act as").get_by_role("menuitemradio", name=choice).click()
         await expect(self.page.get_by_role("button", name=f"Acting as {name}")).to_be_visible()
+
+    @asynccontextmanager
+    async def reconnecting(self, *, resumable: bool) -> AsyncIterator[None]:
+        """Cut the page's connection; what the block does, within half a second, the page does not hear at once.
+
+        Args:
+            resumable: whether the server still knows the session then.
+        """
+        sessions = self.discord.gateway.people._sessions
+        async with self.page.expect_websocket() as anew:
+            for session in list(sessions.values()):
+                if session.connection is not None:
+                    session.connection.drop()
+                if not resumable:
+                    del sessions[session.id]
+            yield
+        await anew.value
 
     def allow(self, pattern: str) -> None:
         """Expect a fault that the test itself brings about."""

@@ -1,0 +1,38 @@
+"""Connections that break while a page is open: the bot's, and the page's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.agents import scenario
+from tests.browser.client import visiting
+from tests.e2e.play import play
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_a_page_that_lost_its_connection_misses_and_doubles_nothing(tmp_path: Path, chromium: Browser) -> None:
+    """With its session taken up again, and with one that the server no longer knows."""
+    async with play(tmp_path, scenario(tmp_path)) as game, visiting(chromium, game.discord) as owner:
+        discord, channel = game.discord, game.discord.channel_id
+        ana = discord.user("ana")
+        first = await ana.say(channel, "first")
+        doomed = await ana.say(channel, "doomed")
+        await expect(owner.message(doomed)).to_be_visible()
+        for resumable in (True, False):
+            async with owner.reconnecting(resumable=resumable):
+                meanwhile = [await ana.say(channel, f"meanwhile {number} {resumable}") for number in range(3)]
+                await ana.edit(first, f"edited {resumable}")
+                if not resumable:
+                    await ana.delete(doomed)
+            for one in meanwhile:
+                await expect(owner.message(one)).to_have_count(1)
+            await expect(owner.message(first)).to_contain_text(f"edited {resumable}")
+        await expect(owner.message(doomed)).to_have_count(0)
+        await owner.send("and on")
+        await expect(owner.content("and on")).to_have_count(1)
+        shown = await owner.log.get_by_role("article").evaluate_all("all => all.map(one => one.dataset.messageId)")
+        assert shown == [str(one.id) for one in discord.messages(channel)]

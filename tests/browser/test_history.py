@@ -1,0 +1,104 @@
+"""A channel with a long past: the page keeps a part of it, draws what is new and nothing else, and does not stall."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from bot.sandbox import FakeDiscord
+from tests.browser.client import Client, visiting
+from tests.repeat import long_run
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MOST_DRAWN = 250
+"""Messages that are on the page at once, at most, however many there are."""
+
+MARK = "all => { for (const one of all) one.marked = true; return all.length; }"
+MARKED = "all => all.filter(one => one.marked).length"
+# Gaps between frames and long tasks, in milliseconds, from now on.
+WATCH_STALLS = """() => {
+    window.stalls = [];
+    new PerformanceObserver(list => list.getEntries().forEach(one => window.stalls.push(one.duration)))
+        .observe({ type: "long-animation-frame" });
+    let last = performance.now();
+    const tick = (now) => {
+        if (now - last > 50) window.stalls.push(now - last);
+        last = now;
+        requestAnimationFrame(tick);
+    };
+    requestAnimationFrame(tick);
+}"""
+
+
+async def filled(discord: FakeDiscord, count: int) -> None:
+    """Post so many messages, of several kinds."""
+    texts = ("a line", "two\nlines", "**bold** and `code`", "```py\nprint(1)\n```", "- a\n- b", "> said\n\nand done")
+    for number in range(count):
+        await discord.owner.say(discord.channel_id, f"m{number} {texts[number % len(texts)]}")
+
+
+async def to_the_first(person: Client) -> int:
+    """Scroll up until the first message is there; return how many were on the page at most."""
+    most, articles = 0, person.log.get_by_role("article")
+    await person.point_at_messages()
+    while not await person.content("m0 a line").count():
+        await person.page.mouse.wheel(0, -3000)
+        await person.frames(2)
+        most = max(most, await articles.count())
+    return most
+
+
+async def back_to_the_last(person: Client, last: str) -> int:
+    most, articles = 0, person.log.get_by_role("article")
+    while not await person.content(last).count() or await person.distance_from_end() > 5:
+        await person.page.mouse.wheel(0, 3000)
+        await person.frames(2)
+        most = max(most, await articles.count())
+    return most
+
+
+async def test_a_long_past_is_walked_through_and_only_a_part_of_it_is_drawn(chromium: Browser) -> None:
+    """What is new is drawn, and what stands is left as it is."""
+    async with FakeDiscord() as discord:
+        await filled(discord, 600)
+        async with visiting(chromium, discord) as owner:
+            articles = owner.log.get_by_role("article")
+            await expect(owner.content("m599")).to_be_in_viewport()
+            # 1. A new message, an edit and a reaction change one message each.
+            drawn = await articles.evaluate_all(MARK)
+            new = await discord.owner.say(discord.channel_id, "newest")
+            await expect(owner.message(new)).to_be_in_viewport()
+            await discord.owner.edit(new, "newest of all")
+            await discord.owner.react(new, "👍")
+            await expect(owner.message(new)).to_contain_text("newest of all")
+            assert await articles.evaluate_all(MARKED) >= drawn - 1
+            # 2. To the first one and back.
+            assert await to_the_first(owner) <= MOST_DRAWN
+            assert await back_to_the_last(owner, "newest of all") <= MOST_DRAWN
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+async def test_ten_thousand_messages_are_scrolled_through_without_a_stall(
+    chromium: Browser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worst frame is printed; on a machine of one's own it is below 100 ms."""
+    count = long_run(10_000, 2_000)
+    async with FakeDiscord() as discord:
+        await filled(discord, count)
+        async with visiting(chromium, discord) as owner:
+            await expect(owner.content(f"m{count - 1}")).to_be_in_viewport()
+            await owner.page.evaluate(WATCH_STALLS)
+            assert await to_the_first(owner) <= MOST_DRAWN
+            assert await back_to_the_last(owner, f"m{count - 1}") <= MOST_DRAWN
+            stalls: list[float] = sorted(await owner.page.evaluate("window.stalls"), reverse=True)
+    worst = [round(one) for one in stalls[:5]]
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{count} messages: longest frames {worst} ms, {sum(one > 100 for one in stalls)} above 100\n"
+        )
+    # A stall that people notice; the figure of a quiet machine stands in docs/performance.md.
+    assert stalls[:1] < [1_000.0]
