@@ -1,9 +1,11 @@
 """All interactions: what the bot's answers do to messages, and the limits on an interaction's token.
 
 An `Interaction` holds what a user started, and wakes those who wait for its answer. The mutable state is the map of
-interactions. Routes call `acknowledge` and the webhook functions; `people` makes interactions and waits on them.
+interactions. Routes call `acknowledge` and the webhook functions; `user_interactions` begins what users do. Where a
+person's client began it, that client is told how it goes on.
 """
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
@@ -43,9 +45,28 @@ class CallbackType(IntEnum):
     MODAL = 9
 
 
+class FailureReason(IntEnum):
+    """Why a person's client is told that an interaction failed."""
+
+    TIMEOUT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The session of a person's client that began an interaction, and what it calls it."""
+
+    session_id: str | None
+    nonce: str | None
+
+
 @dataclass(slots=True, eq=False)
 class Interaction:
-    """One interaction; `response` is the data of the first answer, or of the message that filled a deferred one."""
+    """One interaction; `response` is the data of the first answer, or of the message that filled a deferred one.
+
+    Attributes:
+        submitted: whether the modal that answered it was sent; each is sent once.
+        deadline: when a client is told that it failed, while nothing has answered.
+    """
 
     id: int
     token: str
@@ -54,13 +75,18 @@ class Interaction:
     channel_id: int
     created: float
     message_id: int | None = None
+    client: Client | None = None
+    command_name: str | None = None
     kind: CallbackType | None = None
     response: Json | None = None
+    submitted: bool = False
+    timed_out: bool = False
     ephemeral: bool = False
     original_id: int | None = None
     followups: list[Message] = field(default_factory=list)
     original_removed: bool = False
     answered_at: float | None = None
+    deadline: asyncio.TimerHandle | None = None
     _acked: anyio.Event = field(default_factory=anyio.Event)
     _filled: anyio.Event = field(default_factory=anyio.Event)
     _followed: anyio.Event = field(default_factory=anyio.Event)
@@ -119,6 +145,8 @@ class Interaction:
 
     def note_answer(self, kind: CallbackType, now: float) -> None:
         """Take the first answer."""
+        if self.deadline is not None:
+            self.deadline.cancel()
         self.kind = kind
         self.answered_at = now
         self._acked.set()
@@ -133,7 +161,7 @@ class Interactions:
     """All interactions by id and token."""
 
     def __init__(self, state: State) -> None:
-        self._state = state
+        self.state = state
         self._by_id: dict[int, Interaction] = {}
         self._by_token: dict[str, Interaction] = {}
 
@@ -146,10 +174,16 @@ class Interactions:
         return self._by_id[interaction_id]
 
     def start(
-        self, kind: InteractionType, user_id: int, channel_id: int, data: Json, message: Message | None
+        self,
+        kind: InteractionType,
+        user_id: int,
+        channel_id: int,
+        data: Json,
+        message: Message | None,
+        client: Client | None = None,
     ) -> Interaction:
         """Make an interaction and send INTERACTION_CREATE."""
-        state = self._state
+        state = self.state
         interaction_id = state.ids()
         interaction = Interaction(
             id=interaction_id,
@@ -159,13 +193,32 @@ class Interactions:
             channel_id=channel_id,
             created=state.clock(),
             message_id=None if message is None else message.id,
+            client=client,
+            command_name=_command_name(data) if kind is InteractionType.COMMAND else None,
         )
         self._by_id[interaction_id] = interaction
         self._by_token[interaction.token] = interaction
         shape = interaction_json(state, interaction, data, message)
         state.publish(Event("INTERACTION_CREATE", shape, only=state.bot.id))
+        if client is not None:
+            self._tell(interaction, "INTERACTION_CREATE", {"id": str(interaction_id)})
+            # No task waits for this: a timer of the loop ends with the loop, and an answer cancels it.
+            later = asyncio.get_running_loop().call_later
+            interaction.deadline = later(ACKNOWLEDGE_SECONDS, self._time_out, interaction)
         state.changes.note()
         return interaction
+
+    def _time_out(self, interaction: Interaction) -> None:
+        interaction.timed_out = True
+        failed: Json = {"id": str(interaction.id), "reason_code": int(FailureReason.TIMEOUT)}
+        self._tell(interaction, "INTERACTION_FAILURE", failed)
+
+    def _tell(self, interaction: Interaction, name: str, data: Json) -> None:
+        """Tell the client that began it, if one did."""
+        if interaction.client is not None:
+            told = {**data, "nonce": interaction.client.nonce}
+            session_id = interaction.client.session_id
+            self.state.publish(Event(name, told, only=interaction.user_id, session=session_id))
 
     # -- the callback ----------------------------------------------------------------------------------------------
 
@@ -176,14 +229,30 @@ class Interactions:
             raise DiscordError(10062)
         if interaction.acked:
             raise DiscordError(40060)
-        if self._state.clock() - interaction.created > ACKNOWLEDGE_SECONDS:
+        if interaction.timed_out or self.state.clock() - interaction.created > ACKNOWLEDGE_SECONDS:
             raise DiscordError(10062)
         kind = interaction.callback_type(body.get("type"))
         data = body.get("data") or {}
         message = self._carry_out(interaction, kind, data, uploads)
-        interaction.note_answer(kind, self._state.clock())
-        self._state.changes.note()
+        interaction.note_answer(kind, self.state.clock())
+        self._tell_answer(interaction, kind, data)
+        self.state.changes.note()
         return self._describe(interaction, kind, message)
+
+    def _tell_answer(self, interaction: Interaction, kind: CallbackType, data: Json) -> None:
+        state, shape = self.state, {"id": str(interaction.id)}
+        if kind is CallbackType.AUTOCOMPLETE:
+            self._tell(interaction, "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", {"choices": data["choices"]})
+            return
+        if kind is CallbackType.MODAL:
+            modal: Json = {
+                **shape,
+                "application": {"id": str(state.application_id), "name": state.bot.name, "icon": None},
+                "channel_id": str(interaction.channel_id),
+                **{name: data[name] for name in ("custom_id", "title", "components")},
+            }
+            self._tell(interaction, "INTERACTION_MODAL_CREATE", modal)
+        self._tell(interaction, "INTERACTION_SUCCESS", shape)
 
     def _carry_out(
         self, interaction: Interaction, kind: CallbackType, data: Json, uploads: list[Upload]
@@ -212,24 +281,26 @@ class Interactions:
         interaction.ephemeral = bool(int(data.get("flags") or 0) & MessageFlags.EPHEMERAL)
         flags = MessageFlags.LOADING | (MessageFlags.EPHEMERAL if interaction.ephemeral else 0)
         message = Message(
-            id=self._state.ids(),
+            id=self.state.ids(),
             channel_id=interaction.channel_id,
-            author_id=self._state.bot.id,
+            author_id=self.state.bot.id,
             type=interaction.message_type,
             flags=int(flags),
             reader_id=interaction.user_id if interaction.ephemeral else None,
+            answers=_answered(self.state, interaction),
         )
         interaction.original_id = message.id
-        self._state.put_message(message)
-        messages.publish_message(self._state, "MESSAGE_CREATE", message)
+        self.state.put_message(message)
+        messages.publish_message(self.state, "MESSAGE_CREATE", message)
         return message
 
     def _post(self, interaction: Interaction, data: Json, uploads: list[Upload]) -> Message:
-        state = self._state
+        state = self.state
         draft = make_draft(data, uploads, state.ids)
         kind = interaction.message_type
         if not draft.flags & MessageFlags.EPHEMERAL:
-            return messages.post(state, interaction.channel_id, state.bot.id, draft, kind)
+            answered = _answered(state, interaction)
+            return messages.post(state, interaction.channel_id, state.bot.id, draft, kind, answers=answered)
         message = state.put_message(
             Message(
                 id=state.ids(),
@@ -242,6 +313,7 @@ class Interactions:
                 embeds=draft.embeds,
                 attachments=draft.attachments,
                 reader_id=interaction.user_id,
+                answers=_answered(state, interaction),
             )
         )
         messages.publish_message(state, "MESSAGE_CREATE", message)
@@ -249,8 +321,8 @@ class Interactions:
 
     def _edit(self, message: Message, data: Json, uploads: list[Upload]) -> Message:
         shown = replace(message, flags=message.flags & ~int(MessageFlags.LOADING))
-        changes = {"flags": shown.flags, **make_changes(data, uploads, shown, self._state.ids)}
-        return messages.edit(self._state, message, changes, data.get("allowed_mentions"))
+        changes = {"flags": shown.flags, **make_changes(data, uploads, shown, self.state.ids)}
+        return messages.edit(self.state, message, changes, data.get("allowed_mentions"))
 
     def _describe(self, interaction: Interaction, kind: CallbackType, message: Message | None) -> Json:
         shape: Json = {"id": str(interaction.id), "type": int(interaction.type)}
@@ -263,7 +335,7 @@ class Interactions:
         }
         if kind not in (CallbackType.MESSAGE, CallbackType.UPDATE):  # a deferral has made nothing to show yet
             return {"interaction": shape}
-        resource = {"type": int(kind), "message": objects.message_json(self._state, message)}
+        resource = {"type": int(kind), "message": objects.message_json(self.state, message)}
         return {"interaction": shape, "resource": resource}
 
     # -- the webhook -----------------------------------------------------------------------------------------------
@@ -271,9 +343,9 @@ class Interactions:
     def by_token(self, application_id: int, token: str) -> Interaction:
         """The answered interaction whose token is still valid; raises 10015 or 50027."""
         interaction = self._by_token.get(token)
-        if interaction is None or application_id != self._state.application_id or not interaction.acked:
+        if interaction is None or application_id != self.state.application_id or not interaction.acked:
             raise DiscordError(10015)
-        if self._state.clock() - interaction.created > TOKEN_SECONDS:
+        if self.state.clock() - interaction.created > TOKEN_SECONDS:
             raise DiscordError(50027)
         return interaction
 
@@ -283,7 +355,7 @@ class Interactions:
             return self.edit(interaction, self._original(interaction), body, uploads)
         message = self._post(interaction, body, uploads)
         interaction.note_followup(message)
-        self._state.changes.note()
+        self.state.changes.note()
         return message
 
     def find(self, interaction: Interaction, name: str) -> Message:
@@ -291,7 +363,7 @@ class Interactions:
         if name == "@original":
             return self._original(interaction)
         known = {one.id for one in interaction.followups} | {interaction.original_id}
-        message = self._state.messages.get(int(name)) if name.isdigit() and int(name) in known else None
+        message = self.state.messages.get(int(name)) if name.isdigit() and int(name) in known else None
         if message is None:
             raise DiscordError(10008)
         return message
@@ -302,20 +374,38 @@ class Interactions:
         interaction.followups = [edited if one.id == edited.id else one for one in interaction.followups]
         if edited.id == interaction.original_id:
             interaction.note_response({**(interaction.response or {}), **body})
-        self._state.changes.note()
+        self.state.changes.note()
         return edited
 
     def delete(self, interaction: Interaction, message: Message) -> None:
         """Delete one of the interaction's messages."""
         if message.id == interaction.original_id:
             interaction.original_removed = True
-        messages.delete(self._state, message)
+        messages.delete(self.state, message)
 
     def _original(self, interaction: Interaction) -> Message:
-        message = self._state.messages.get(interaction.original_id or 0)
+        message = self.state.messages.get(interaction.original_id or 0)
         if message is None:
             raise DiscordError(10008)
         return message
+
+
+def _command_name(data: Json) -> str:
+    """What the command is called, with its sub-commands."""
+    names, level = [data["name"]], data
+    while level.get("options") and level["options"][0]["type"] in (1, 2):
+        level = level["options"][0]
+        names.append(level["name"])
+    return " ".join(names)
+
+
+def _answered(state: State, interaction: Interaction) -> Json:
+    """What a person did that a message answers, as people are told of it."""
+    user = objects.user_json(state.members[interaction.user_id].user)
+    shape: Json = {"id": str(interaction.id), "type": int(interaction.type), "user": user}
+    if interaction.command_name is not None:
+        shape["name"] = interaction.command_name
+    return shape
 
 
 def interaction_json(state: State, interaction: Interaction, data: Json, message: Message | None) -> Json:

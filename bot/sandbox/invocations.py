@@ -1,16 +1,21 @@
-"""What a user's click or command carries: pure functions from registered commands and messages to event data."""
+"""What a user's click or command carries: pure functions from registered commands and messages to event data.
 
-from collections.abc import Callable, Mapping
+LookupError says that something is not there, ValueError that a value does not suit; who may do it is decided in
+`user_interactions`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bot.sandbox import objects
-from bot.sandbox.checks import BUTTON, STRING_SELECT, walk
+from bot.sandbox.checks import BUTTON, STRING_SELECT, utf16_length, walk
 from bot.sandbox.drafts import attach
 from bot.sandbox.model import Json, Message
 from bot.sandbox.state import State
 
 SUB_COMMAND, SUB_COMMAND_GROUP = 1, 2
-STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, NUMBER, ATTACHMENT = 3, 4, 5, 6, 7, 8, 10, 11
+STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, MENTIONABLE, NUMBER, ATTACHMENT = 3, 4, 5, 6, 7, 8, 9, 10, 11
+MAX_STRING = 6000
 _CASTS: Mapping[int, Callable[[Any], Any]] = {STRING: str, INTEGER: int, NUMBER: float, BOOLEAN: bool}
 MENTIONABLE_SELECT = 7
 _SELECTED = {5: USER, 6: ROLE, MENTIONABLE_SELECT: USER, 8: CHANNEL}
@@ -66,14 +71,18 @@ def find_command(state: State, name: str) -> Json:
     raise LookupError(f"no command {name!r} is registered, only {known}")
 
 
-def command_data(state: State, path: str, values: Mapping[str, Any]) -> Json:
-    """The data of a slash command; `path` is its name, with those of the sub-commands after spaces.
+def command_by_id(state: State, command_id: str) -> Json:
+    """The registered command; raises LookupError."""
+    for scope in (str(state.guild_id), ""):
+        for command in state.commands.get(scope, []):
+            if command["id"] == command_id and command["type"] == 1:
+                return command
+    raise LookupError(f"no command has the id {command_id!r}")
 
-    A file is given as its name and content.
-    """
-    name, *inner = path.split()
-    command = find_command(state, name)
-    data: Json = {"id": command["id"], "name": name, "type": 1}
+
+def command_data(state: State, command: Json, inner: Sequence[str], values: Mapping[str, Any]) -> Json:
+    """The data of a slash command; `inner` names its sub-command, and its group before. A file is name and content."""
+    data: Json = {"id": command["id"], "name": command["name"], "type": 1}
     if "guild_id" in command:
         data["guild_id"] = command["guild_id"]
     resolved: Json = {}
@@ -81,7 +90,7 @@ def command_data(state: State, path: str, values: Mapping[str, Any]) -> Json:
     return {**data, "resolved": resolved} if resolved else data
 
 
-def _nest(state: State, level: Json, inner: list[str], values: Mapping[str, Any], resolved: Json) -> list[Json]:
+def _nest(state: State, level: Json, inner: Sequence[str], values: Mapping[str, Any], resolved: Json) -> list[Json]:
     declared = {one["name"]: one for one in level.get("options") or []}
     if inner:
         sub = declared.get(inner[0])
@@ -106,6 +115,8 @@ def _options(state: State, declared: Mapping[str, Json], values: Mapping[str, An
 
 def _value(state: State, option: Json, value: Any, resolved: Json) -> Any:
     kind = option["type"]
+    if kind == MENTIONABLE:
+        kind = ROLE if int(value) in state.roles else USER
     if kind == ATTACHMENT:
         name, content = value
         file = attach(name, content, state.ids)
@@ -114,12 +125,31 @@ def _value(state: State, option: Json, value: Any, resolved: Json) -> Any:
         return str(file.id)
     if kind in _RESOLVED:
         _resolve(state, kind, int(value), resolved)
+        if kind == CHANNEL:
+            _check_channel_type(state, option, int(value))
         return str(int(value))
     cast = _CASTS.get(kind, str)(value)
+    _check_bounds(option, cast)
     choices = [one["value"] for one in option.get("choices") or []]
     if choices and cast not in choices and not option.get("autocomplete"):
         raise ValueError(f"{cast!r} is no choice of {option['name']!r}: {choices}")
     return cast
+
+
+def _check_channel_type(state: State, option: Json, channel_id: int) -> None:
+    allowed = option.get("channel_types")
+    if allowed and state.channel(channel_id).type not in allowed:
+        raise ValueError(f"{option['name']!r} takes channels of the types {allowed}")
+
+
+def _check_bounds(option: Json, value: Any) -> None:
+    """Raise where a number or the length of a text is outside of what the command takes."""
+    text = option["type"] == STRING
+    size = utf16_length(value) if text else value
+    least, most = option.get("min_length" if text else "min_value"), option.get("max_length" if text else "max_value")
+    most = MAX_STRING if text and most is None else most
+    if (least is not None and size < least) or (most is not None and size > most):
+        raise ValueError(f"{option['name']!r} takes {least} to {most}, not {size}")
 
 
 def _resolve(state: State, kind: int, wanted: int, resolved: Json) -> None:
@@ -138,21 +168,27 @@ def _resolve(state: State, kind: int, wanted: int, resolved: Json) -> None:
         found[str(wanted)] = objects.role_json(state.roles[wanted], 1)
 
 
-def autocomplete_data(state: State, path: str, option: str, text: str, values: Mapping[str, Any]) -> Json:
+def autocomplete_data(command: Json, inner: Sequence[str], option: str, text: str, values: Mapping[str, Any]) -> Json:
     """The data of a half-typed option; `values` are the options that were filled before."""
-    name, *inner = path.split()
-    command = find_command(state, name)
-    _check_suggesting(command, inner, option)
-    options = [{"name": one, "type": STRING, "value": value} for one, value in values.items()]
-    options.append({"name": option, "type": STRING, "value": text, "focused": True})
-    for sub in reversed(inner):
-        options = [{"name": sub, "type": SUB_COMMAND, "options": options}]
-    return {"id": command["id"], "name": name, "type": 1, "options": options}
+    levels = _levels(command, inner)
+    declared = {one["name"]: one for one in levels[-1].get("options") or []}
+    if not declared.get(option, {}).get("autocomplete"):
+        raise LookupError(f"{levels[-1]['name']!r} suggests nothing for {option!r}")
+    if values.keys() - declared.keys():
+        raise LookupError(f"{levels[-1]['name']!r} has no options {sorted(values.keys() - declared.keys())}")
+    options = [{"name": one, "type": declared[one]["type"], "value": value} for one, value in values.items()]
+    options.append({"name": option, "type": declared[option]["type"], "value": text, "focused": True})
+    for level in reversed(levels[1:]):
+        options = [{"name": level["name"], "type": level["type"], "options": options}]
+    return {"id": command["id"], "name": command["name"], "type": 1, "options": options}
 
 
-def _check_suggesting(command: Json, inner: list[str], option: str) -> None:
-    level = command
-    for sub in inner:
-        level = next(one for one in level["options"] if one["name"] == sub)
-    if not any(one["name"] == option and one.get("autocomplete") for one in level.get("options") or []):
-        raise LookupError(f"{level['name']!r} suggests nothing for {option!r}")
+def _levels(command: Json, inner: Sequence[str]) -> list[Json]:
+    """The command and its sub-commands on the way; raises LookupError."""
+    levels = [command]
+    for name in inner:
+        found = [one for one in levels[-1].get("options") or [] if one["name"] == name]
+        if not found or found[0]["type"] not in (SUB_COMMAND, SUB_COMMAND_GROUP):
+            raise LookupError(f"{levels[-1]['name']!r} has no sub-command {name!r}")
+        levels.append(found[0])
+    return levels

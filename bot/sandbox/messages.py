@@ -25,11 +25,13 @@ def post(
     kind: MessageType = MessageType.DEFAULT,
     flags: int = 0,
     message_id: int | None = None,
+    answers: Json | None = None,
 ) -> Message:
     """Post a message, or return the one that the author already posted with this nonce.
 
     Args:
         message_id: an id that is not a new one: a forum's first message has that of its thread.
+        answers: what a person did that it answers.
     """
     channel = state.channel(channel_id)
     earlier = _same_nonce(state, author_id, draft)
@@ -50,6 +52,7 @@ def post(
         reference_id=reference_id,
         nonce=draft.nonce,
         parts=draft.parts,
+        answers=answers,
         **_mention_fields(state, _mentions(state, draft, reference_id)),
     )
     state.put_message(message)

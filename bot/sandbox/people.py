@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bot.sandbox import actions, invocations, modals, objects
+from bot.sandbox import actions, invocations, objects, user_interactions
 from bot.sandbox.drafts import EVERYBODY, Upload
 from bot.sandbox.errors import DiscordError
-from bot.sandbox.interactions import CallbackType, Interaction, Interactions, InteractionType
+from bot.sandbox.interactions import Interaction, Interactions, InteractionType
 from bot.sandbox.model import Event, Intents, Json, Message, User
 from bot.sandbox.state import Member, State
 
@@ -95,10 +95,7 @@ class Person:
 
     def begin_click(self, message: Message | int, custom_id: str, values: Iterable[str] = ()) -> Interaction:
         """Click as `click` does, without waiting for the bot."""
-        current = self._message(message)
-        component = invocations.find_component(current, custom_id)
-        data = invocations.component_data(self.state, component, list(values))
-        return self._begin(InteractionType.COMPONENT, current.channel_id, data, current)
+        return user_interactions.press(self.interactions, self.id, self._message(message), custom_id, list(values))
 
     async def choose(self, message: Message | int, custom_id: str, *values: str | int) -> Interaction:
         """Choose in a select, values of its options or ids of people, roles or channels, as `click` does."""
@@ -116,8 +113,8 @@ class Person:
 
     def begin_slash(self, channel_id: int, name: str, /, **options: Any) -> Interaction:
         """Use a command as `slash` does, without waiting for the bot."""
-        data = invocations.command_data(self.state, name, options)
-        return self._begin(InteractionType.COMMAND, channel_id, data)
+        command, inner = self._command(name)
+        return user_interactions.use_command(self.interactions, self.id, channel_id, command, inner, options)
 
     async def autocomplete(self, channel_id: int, name: str, option: str, text: str, /, **options: Any) -> Interaction:
         """Type into an option of a command; the suggestions are in `response["choices"]`."""
@@ -125,8 +122,8 @@ class Person:
 
     def begin_autocomplete(self, channel_id: int, name: str, option: str, text: str, /, **options: Any) -> Interaction:
         """Type into an option as `autocomplete` does, without waiting for the bot."""
-        data = invocations.autocomplete_data(self.state, name, option, text, options)
-        return self._begin(InteractionType.AUTOCOMPLETE, channel_id, data)
+        command, inner = self._command(name)
+        return user_interactions.suggest(self.interactions, self.id, channel_id, command, inner, option, text, options)
 
     async def submit_modal(self, opened_by: Interaction, /, **values: str | Sequence[str]) -> Interaction:
         """Submit the modal that an interaction opened: texts, and values of selects, by the fields' custom ids.
@@ -140,14 +137,16 @@ class Person:
 
     def begin_submit(self, opened_by: Interaction, /, **values: str | Sequence[str]) -> Interaction:
         """Submit a modal as `submit_modal` does, without waiting for the bot."""
-        if opened_by.kind is not CallbackType.MODAL or opened_by.response is None:
-            raise LookupError(f"interaction {opened_by.id} opened no modal")
-        data = modals.submitted(opened_by.response, values)
-        message = self.state.messages.get(opened_by.message_id or 0)
-        return self._begin(InteractionType.MODAL, opened_by.channel_id, data, message)
+        return user_interactions.submit(self.interactions, self.id, opened_by, values)
 
-    def _begin(self, kind: InteractionType, channel_id: int, data: Json, message: Message | None = None) -> Interaction:
+    def forge(self, kind: InteractionType, channel_id: int, data: Json, message: Message | None = None) -> Interaction:
+        """Send what no client would and Discord would refuse, to see what the bot makes of it."""
         return self.interactions.start(kind, self.id, channel_id, data, message)
+
+    def _command(self, path: str) -> tuple[Json, list[str]]:
+        """The command of that name, and the names of its sub-commands after spaces."""
+        name, *inner = path.split()
+        return invocations.find_command(self.state, name), inner
 
     def _message(self, message: Message | int) -> Message:
         """The message's present state, ephemeral ones too; raises 10008."""

@@ -83,6 +83,10 @@ def _registered(state: State, scope: str, wanted: Json) -> Json:
     }
     if scope:
         command["guild_id"] = scope
+    if command.get("contexts") is not None:
+        state.command_contexts[command["id"]] = command["contexts"]
+    else:
+        state.command_contexts.pop(command["id"], None)
     return {name: value for name, value in command.items() if name not in ("contexts", "integration_types")}
 
 

@@ -21,6 +21,7 @@ from bot.sandbox import (
     routes_interactions,
     routes_messages,
     routes_people,
+    routes_user_interactions,
 )
 from bot.sandbox.accounts import Accounts
 from bot.sandbox.breakage import Breakage
@@ -62,6 +63,7 @@ _ROUTES = [
     *routes_messages.ROUTES,
     *routes_channels.ROUTES,
     *routes_interactions.ROUTES,
+    *routes_user_interactions.ROUTES,
 ]
 
 

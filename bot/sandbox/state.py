@@ -81,8 +81,8 @@ class State:
     """All content; `publish` hands an event to the gateway, `base_url` is where attachments are served.
 
     `messages` is read from everywhere and written here alone, together with `posts`, which has them by channel.
-    `handed` has the files of commands' options, `removed` says that the bot was thrown out of the guild,
-    `session_starts` how many times it may still connect anew.
+    `handed` has the files of commands' options, `command_contexts` where commands may be used (by their ids), `removed`
+    says that the bot was thrown out of the guild, `session_starts` how many times it may still connect anew.
     """
 
     clock: Clock
@@ -108,6 +108,7 @@ class State:
     posted: dict[int, int] = field(default_factory=dict)
     nonces: dict[tuple[int, str], tuple[float, int]] = field(default_factory=dict)
     commands: dict[str, list[Json]] = field(default_factory=dict)
+    command_contexts: dict[str, list[int]] = field(default_factory=dict)
     command_syncs: int = 0
     changes: Changes = field(default_factory=Changes)
 

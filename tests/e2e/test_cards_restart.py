@@ -38,7 +38,7 @@ def is_closed(discord: FakeDiscord, key: int) -> bool:
 async def press_late(discord: FakeDiscord, card: Message) -> str:
     """Press a button as a client does that has not heard of the card's end."""
     data = {"component_type": 2, "custom_id": card_buttons(card)[0].custom_id, "id": 1}
-    late = discord.owner._begin(InteractionType.COMPONENT, card.channel_id, data, card)
+    late = discord.owner.forge(InteractionType.COMPONENT, card.channel_id, data, card)
     return await late.told()
 
 

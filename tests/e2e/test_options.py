@@ -167,7 +167,7 @@ async def test_sixty_models_are_found_by_pages_and_by_search(tmp_path: Path) -> 
         custom_id, second = all_of_them["custom_id"], all_of_them["options"][1]["value"]
         here = game.discord.message(listed.original_id or 0)
         data = {"custom_id": custom_id, "component_type": 3, "values": [second]}
-        forged = owner._begin(InteractionType.COMPONENT, other, data, here)
+        forged = owner.forge(InteractionType.COMPONENT, other, data, here)
         await forged.settle()
         assert text(forged) == EXPIRED
         assert text(

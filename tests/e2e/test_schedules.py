@@ -85,7 +85,7 @@ async def forged(person: Person, listed: Interaction, custom_id: str) -> Interac
     message = person.state.messages[listed.original_id]
     row = {"type": 1, "components": [{"type": 2, "style": 2, "label": "x", "custom_id": custom_id}]}
     data = {"custom_id": custom_id, "component_type": 2}
-    pressed = person._begin(InteractionType.COMPONENT, message.channel_id, data, replace(message, components=[row]))
+    pressed = person.forge(InteractionType.COMPONENT, message.channel_id, data, replace(message, components=[row]))
     await pressed.settle()
     return pressed
 

@@ -379,7 +379,7 @@ async def test_a_press_on_a_button_that_was_just_removed_is_answered(custom_id: 
         alice = chat.fd.user("alice")
         data = {"component_type": 2, "custom_id": custom_id, "id": 1}
         await chat.gateway.chat.thread(thread_id).edit(message_id, Body("done"))
-        late = alice._begin(InteractionType.COMPONENT, thread_id, data, chat.fd.message(message_id))
+        late = alice.forge(InteractionType.COMPONENT, thread_id, data, chat.fd.message(message_id))
         await late.settle()
         assert told(late) in (EXPIRED, "Allowed.")
         chat.fd.assert_clean()

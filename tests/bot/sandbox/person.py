@@ -67,10 +67,13 @@ class PersonClient:
         return frame
 
     async def event(self, name: str, holds: Callable[[Json], object] = lambda _data: True) -> Json:
-        """The next event of that name for which `holds` is true; all on the way are kept in `events`."""
+        """The next event of that name for which `holds` is true; all on the way are kept in `events`.
+
+        What the page alone is told, of the bot's connection and of faults, comes at any time and is left out.
+        """
         while True:
             frame = await self.frame()
-            if frame["op"] != 0:
+            if frame["op"] != 0 or (frame["t"] == "SANDBOX_STATE" != name):
                 continue
             self.events.append((frame["t"], frame["d"]))
             if frame["t"] == name and holds(frame["d"]):
