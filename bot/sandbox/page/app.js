@@ -133,11 +133,21 @@ export class App {
             this._enter();
         } else if (name === "CHANNEL_DELETE" || name === "THREAD_DELETE") {
             this._leaveDeleted(data);
+        } else if (name === "MESSAGE_CREATE") {
+            this._noteUnseen(data);
         } else if (name === "TYPING_START") {
             setTimeout(() => this.update(), TYPING_MS);
         }
         if (known) {
             this.update();
+        }
+    }
+
+    /** What comes while nobody looks at the open place is new to who comes back. */
+    _noteUnseen(message) {
+        const open = message.channel_id === this.ui.channelId;
+        if (open && (document.hidden || !this.scroller.atEnd)) {
+            this.ui.newFrom ??= this.store.lastRead(message.channel_id);
         }
     }
 
@@ -207,6 +217,9 @@ export class App {
             this._showMessages(channelId, messageId);
         }
         this.update();
+        if (!ui.phone) {
+            this.focusComposer();
+        }
     }
 
     _showMessages(channelId, messageId) {

@@ -22,7 +22,7 @@ export class Conversation {
         /** "latest", "around", "older" or "newer" while such a page is on its way. */
         this.loading = null;
         this.error = null;
-        /** How many messages came beyond the window's end. */
+        /** How many messages came since the reader left the end. */
         this.missed = 0;
         /** Whether the reader is at the end: then the oldest make room, else the newest. */
         this.following = true;
@@ -90,6 +90,14 @@ export class Conversation {
         return this.loading !== null && this._ticket === ticket;
     }
 
+    /** The reader is at the end, or has left it. */
+    follow(following) {
+        this.following = following;
+        if (following && this.atEnd) {
+            this.missed = 0;
+        }
+    }
+
     fail(error) {
         this.loading = null;
         this.error = error;
@@ -98,6 +106,7 @@ export class Conversation {
 
     /** The newest page takes the window's place. `page`: as the server gives it, newest first. */
     takeLatest(page, size = PAGE_SIZE) {
+        this.missed = 0;
         this._set(page.toReversed());
         this.atStart = page.length < size;
         this.atEnd = true;
@@ -139,9 +148,6 @@ export class Conversation {
         this.stale = false;
         this.loading = null;
         this._meanwhile = [];
-        if (this.atEnd) {
-            this.missed = 0;
-        }
         events.forEach((apply) => apply());
     }
 
@@ -155,10 +161,11 @@ export class Conversation {
             this._ephemeral = [...this._ephemeral.filter((one) => one.id !== message.id), message];
         } else if (this.find(message.id)) {
             this.change(message);
-        } else if (this.loaded && this.atEnd) {
-            this._append(message);
-        } else if (this.loaded && compareIds(message.id, this.newestId ?? "") > 0) {
-            this.missed += 1;
+        } else if (this.loaded) {
+            this.missed += this.following ? 0 : 1;
+            if (this.atEnd) {
+                this._append(message);
+            }
         }
     }
 
@@ -173,7 +180,6 @@ export class Conversation {
         } else {
             // Taking the oldest away would take what is being read; the newest come back by paging.
             this.atEnd = false;
-            this.missed += 1;
             this._set(joined.slice(0, WINDOW_SIZE));
         }
     }

@@ -69,7 +69,7 @@ export class Scroller {
 
     _follow(following) {
         this._atEnd = following;
-        this._conversation.following = following;
+        this._conversation.follow(following);
     }
 
     get _conversation() {

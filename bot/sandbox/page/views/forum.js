@@ -8,6 +8,7 @@ import { avatar } from "./avatar.js";
 import { icon } from "./icons.js";
 import { plainText } from "./markdown.js";
 import { newPostForm } from "./new_post.js";
+import { starterOf } from "./starters.js";
 import { agoText } from "./times.js";
 
 /** Posts that are listed at first, and that each "More posts" adds. */
@@ -122,7 +123,7 @@ export function tagText(tag) {
 function card(app, post) {
     const { store } = app;
     const { unread, mentions } = store.unread(post.id);
-    const starter = store.starters.get(post.id) ?? fetchStarter(app, post);
+    const starter = starterOf(app, post.id, post.id);
     const open = (event) => {
         if (!event.ctrlKey && !event.metaKey && !event.shiftKey) {
             event.preventDefault();
@@ -163,19 +164,6 @@ function excerpt(app, post, starter) {
     return html`${author ? avatar(app, author, "s") : nothing}
         <strong>${author ? app.store.displayName(author.id) : ""}</strong>
         <span>${shown || (files ? `${files === 1 ? "1 file" : `${files} files`}` : "")}</span>`;
-}
-
-/** The first message comes when its card is seen for the first time. */
-function fetchStarter(app, post) {
-    const { store } = app;
-    store.starters.set(post.id, "fetching");
-    app.api
-        .get(`/channels/${post.id}/messages/${post.id}`)
-        .then((message) => store.starters.set(post.id, message))
-        // A deleted one, or one that may not be read: the card does without.
-        .catch(() => store.starters.set(post.id, "gone"))
-        .finally(() => app.update());
-    return null;
 }
 
 // -- further posts -----------------------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ import { compareIds, timeOf } from "../ids.js";
 import { discard, retry } from "../outbox.js";
 import { ChannelType, isThread } from "../store.js";
 import { explain } from "../wording.js";
+import { avatar } from "./avatar.js";
 import { icon } from "./icons.js";
 import { messageView, startsGroup } from "./message.js";
+import { starterOf } from "./starters.js";
 import { tour } from "./tour.js";
 
 /** The function that `ref` calls has to stay the same, or it is called at each drawing. */
@@ -165,22 +167,47 @@ function beginning(app) {
     const { place, store } = app;
     const name = store.placeName(place);
     return html`<div class="beginning">
-        <span class="beginning-icon" aria-hidden="true">${icon(isThread(place) ? "thread" : "hash")}</span>
-        <p class="beginning-title">${beginningTitle(place, name)}</p>
-        <p class="beginning-text">${beginningText(place, name)}</p>
-        ${isEmptyPlace(app) ? tour(app) : nothing}
+        ${beginningPicture(app)}
+        <p class="beginning-title">${isThread(place) || place.type === ChannelType.DM ? name : `Welcome to #${name}`}</p>
+        <p class="beginning-text">${beginningText(app, name)}</p>
+        ${isThread(place) ? starter(app) : nothing} ${isEmptyPlace(app) ? tour(app) : nothing}
     </div>`;
 }
 
-function beginningTitle(place, name) {
-    return isThread(place) || place.type === ChannelType.DM ? name : `Welcome to #${name}`;
+function beginningPicture(app) {
+    const { place, store } = app;
+    if (place.type === ChannelType.DM) {
+        return avatar(app, place.recipients.find((one) => one.id !== store.me.id), "l");
+    }
+    const picture = icon(isThread(place) ? "thread" : "hash");
+    return html`<span class="beginning-icon" aria-hidden="true">${picture}</span>`;
 }
 
-function beginningText(place, name) {
+function beginningText({ place, store }, name) {
     if (place.type === ChannelType.DM) {
         return `This is the beginning of your direct messages with ${name}.`;
     }
-    return isThread(place) ? "This is the beginning of the thread." : `This is the beginning of #${name}.`;
+    if (isThread(place)) {
+        return `Started by ${store.displayName(place.owner_id)}.`;
+    }
+    return `This is the beginning of #${name}.`;
+}
+
+/** The message that a thread was started from; it is in the channel above, and has the thread's id. */
+function starter(app) {
+    const { place, store } = app;
+    const parent = store.parentOf(place);
+    if (!parent || parent.type === ChannelType.FORUM) {
+        return nothing;
+    }
+    const message = store.message(parent.id, place.id) ?? starterOf(app, parent.id, place.id);
+    if (!message?.id) {
+        return nothing;
+    }
+    const seen = [message, app.touches(message.id), store.namesVersion, app.ui.menu, app.ui.editing];
+    return html`<div class="starter">
+        ${guard(seen, () => messageView(app, message, { grouped: false, highlight: false }))}
+    </div>`;
 }
 
 /** The way back to the newest message, while that is out of sight. */
