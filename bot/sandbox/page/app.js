@@ -17,7 +17,6 @@ import { toTyped } from "./mention_text.js";
 import { newNonce, send } from "./outbox.js";
 import { Scroller } from "./scrolling.js";
 import { ChannelType, isThread, Store, TYPING_MS } from "./store.js";
-import { applySandboxState } from "./views/faults.js";
 import { keepOneStop } from "./views/message_list.js";
 import { shell } from "./views/shell.js";
 import { explain } from "./wording.js";
@@ -124,10 +123,6 @@ export class App {
 
     _take(store, name, data) {
         const known = onInteractionEvent(this, name, data) || store.apply(name, data);
-        if (name === "SANDBOX_STATE") {
-            applySandboxState(this, data);
-            this.update();
-        }
         this._handlers.get(name)?.forEach((handler) => handler(data));
         if (name === "GUILD_CREATE") {
             this._enter();

@@ -6,6 +6,7 @@ import { ApiError, Sandbox } from "./api.js";
 import { App } from "./app.js";
 import { tabStorage } from "./keep.js";
 import { listenToKeys } from "./keyboard.js";
+import { followSandbox } from "./views/faults.js";
 
 const root = document.getElementById("app");
 
@@ -37,6 +38,7 @@ function start(session, key) {
     const app = new App(root, session, key);
     const person = session.people.find((one) => one.id === tabStorage.get("person")) ?? session.people[0];
     listenToKeys(app);
+    followSandbox(app);
     globalThis.addEventListener("popstate", () => app.onAddress());
     document.addEventListener("visibilitychange", () => app.update());
     app.actAs(person);

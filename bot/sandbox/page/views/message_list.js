@@ -170,7 +170,7 @@ function beginning(app) {
         ${beginningPicture(app)}
         <p class="beginning-title">${isThread(place) || place.type === ChannelType.DM ? name : `Welcome to #${name}`}</p>
         <p class="beginning-text">${beginningText(app, name)}</p>
-        ${isThread(place) ? starter(app) : nothing} ${isEmptyPlace(app) ? tour(app) : nothing}
+        ${isThread(place) ? starter(app) : nothing} ${isEmptyPlace(app) ? tour(app, { brief: true }) : nothing}
     </div>`;
 }
 

@@ -13,7 +13,7 @@ import { isEmptyPlace, messageList } from "./message_list.js";
 import { overlaysView } from "./overlays.js";
 import { sidebar } from "./sidebar.js";
 import { threadDialog } from "./thread_menu.js";
-import { tour } from "./tour.js";
+import { tour, tourStrip } from "./tour.js";
 
 export function shell(app) {
     const { ui } = app;
@@ -47,13 +47,13 @@ function setTitle(app) {
 function place(app) {
     const { place: open } = app;
     if (!open) {
-        return html`${header(app)} ${status(app)} ${app.store.guild ? nowhere() : loading()}`;
+        return html`${header(app)} ${status(app)} ${connection(app)} ${app.store.guild ? nowhere() : loading()}`;
     }
     if (open.type === ChannelType.FORUM) {
-        return html`${header(app)} ${status(app)} ${forum(app)}`;
+        return html`${header(app)} ${status(app)} ${connection(app)} ${forum(app)}`;
     }
     return html`
-        ${header(app)} ${status(app)}
+        ${header(app)} ${status(app)} ${connection(app)}
         <div
             class="place"
             @dragenter=${(event) => onDrag(app, event)}
@@ -61,7 +61,7 @@ function place(app) {
             @dragleave=${(event) => onDrag(app, event)}
             @drop=${(event) => onDrag(app, event)}
         >
-            ${messageList(app)} ${alerts(app)} ${composer(app)}
+            ${messageList(app)} ${alerts(app)} ${steps(app)} ${composer(app)}
             ${app.ui.dropping ? html`<div class="drop-here">${icon("file")} Drop to attach</div>` : nothing}
         </div>
     `;
@@ -103,6 +103,11 @@ export function alerts(app) {
     </div>`;
 }
 
+/** What is tried at the moment, where the list of it does not show that. */
+function steps(app) {
+    return app.ui.panel && !app.ui.phone ? nothing : tourStrip(app);
+}
+
 /** Things to try and to break; an empty place shows the tour itself. */
 function panel(app, open) {
     if (app.ui.phone ? open !== "panel" : !app.ui.panel) {
@@ -114,7 +119,7 @@ function panel(app, open) {
             <button class="icon-button" aria-label="Close panel" @click=${() => app.togglePanel()}>${icon("close")}</button>
         </div>
         <div class="panel-body">
-            ${connection(app)} ${isEmptyPlace(app) ? nothing : tour(app)} ${faults(app)}
+            ${isEmptyPlace(app) ? nothing : tour(app)} ${faults(app)}
         </div>
     </aside>`;
 }
