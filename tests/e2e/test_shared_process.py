@@ -13,6 +13,7 @@ import pytest
 
 from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
+from tests.agents.scenario import prompt_text
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.witness import witnessed, words
 
@@ -28,7 +29,7 @@ def closed(agent: ScriptedAgent) -> list[str]:
 
 def session_of(agent: ScriptedAgent, word: str) -> str:
     prompts = agent.received("session/prompt")
-    return str(next(prompt["params"]["sessionId"] for prompt in prompts if word in str(prompt)))
+    return str(next(prompt["params"]["sessionId"] for prompt in prompts if word in prompt_text(prompt)))
 
 
 async def suspended(game: Play, thread_id: int) -> None:
