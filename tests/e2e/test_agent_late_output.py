@@ -19,6 +19,7 @@ from bot.model import Outcome
 from tests.agents import Gate, Step, scenario
 from tests.agents.scenario import text_update
 from tests.e2e.witness import witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -33,7 +34,7 @@ async def test_chunks_within_the_drain_belong_to_the_turn(tmp_path: Path) -> Non
         assert game.shown(thread_id).startswith("first 0.01 0.15 0.2 0.25 \n-# ")
 
 
-@pytest.mark.parametrize("at", [0.01, 0.15, 0.199, 0.25])
+@pytest.mark.parametrize("at", [0.199, *in_soak([0.01, 0.15, 0.25])])
 async def test_a_chunk_around_the_drains_end_is_shown_once_and_not_in_the_next_turn(tmp_path: Path, at: float) -> None:
     """T3, O3: with the drain's usual length; on which side of its end a chunk comes is the machine's affair."""
     early: list[Step] = [{"text": "first ", "id": "m1"}, {"late": [[at, text_update("late words", "m1")]]}]

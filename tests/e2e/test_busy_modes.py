@@ -19,13 +19,19 @@ from tests.e2e.busy import (
     held,
 )
 from tests.e2e.play import Play, play, until_marked
+from tests.repeat import in_soak
 
 pytestmark = [
     pytest.mark.usefixtures("no_notices"),
     pytest.mark.asyncio,
     pytest.mark.parametrize(
         ("kind", "chosen"),
-        [*((kind, "by the first word") for kind in AGENTS), ("queues", "for the thread"), ("steers", "for the thread")],
+        [
+            ("queues", "by the first word"),
+            ("steers", "for the thread"),
+            *in_soak((kind, "by the first word") for kind in AGENTS if kind != "queues"),
+            *in_soak([("queues", "for the thread")]),
+        ],
     ),
 ]
 

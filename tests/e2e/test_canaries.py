@@ -17,6 +17,7 @@ from tests.agents import ScriptedAgent, Step, scenario
 from tests.commands import environment
 from tests.e2e.play import LIMIT
 from tests.e2e.process import Run, mention, run, shown, until_answered, until_shown
+from tests.repeat import in_soak
 from tests.warm import WarmPopen
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("cold_start")]
@@ -111,7 +112,7 @@ def contents(*directories: Path) -> bytes:
     return b"".join(path.read_bytes() for one in directories for path in one.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("way", ["stdin", "credential", "variable", "file"])
+@pytest.mark.parametrize("way", ["credential", "variable", *in_soak(["stdin", "file"])])
 async def test_the_secrets_are_nowhere_but_with_the_agent_that_has_the_key(tmp_path: Path, way: str) -> None:
     """R5, R7: no environment, log line, metric, answer, message or file, although agents say them."""
     async with FakeDiscord() as discord:

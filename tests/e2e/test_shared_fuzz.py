@@ -12,6 +12,7 @@ import pytest
 from bot.model import Outcome
 from tests.agents import Step, alive, scenario
 from tests.e2e.play import Play, play
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -69,7 +70,7 @@ class Room:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *in_soak(range(1, 3))])
 async def test_whatever_happens_every_message_has_one_end_and_no_process_is_one_too_many(
     tmp_path: Path, seed: int
 ) -> None:

@@ -86,10 +86,10 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
 AT_LENGTH = [
     pytest.param(How(long_run(1, 3), call), marks=pytest.mark.soak, id=f"long-{call}") for call in (False, True)
 ]
-SOME = pytest.mark.parametrize("how", [How(17), How(7, call=True), *AT_LENGTH], ids=str)
+SOME = pytest.mark.parametrize("how", [How(17), How(15, call=True), *AT_LENGTH], ids=str)
 
 
-@pytest.mark.parametrize("how", [How(9), How(2, call=True), *AT_LENGTH], ids=str)
+@pytest.mark.parametrize("how", [How(9), How(4, call=True), *AT_LENGTH], ids=str)
 def test_a_work_tree_is_made_whatever_killed_the_one_who_made_it(tmp_path: Path, killer: Killer, how: How) -> None:
     """W2, R2: and what was written into one that was there already stays."""
     tree = project(tmp_path)

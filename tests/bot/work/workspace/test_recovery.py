@@ -22,7 +22,7 @@ pytestmark = needs_git
 
 NEW = "new content\n" * 3
 
-SOME = pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
+SOME = pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.soak)])
 """How many steps lie between two kills."""
 
 
