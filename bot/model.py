@@ -172,6 +172,7 @@ class Inbound:
         beyond_budget: somebody has allowed it although nothing is left to be spent (A4).
         command: it begins with a command that its agent offers, whatever that is made of (K3).
         on_behalf: Weft posted it for its author, a person: an agent's call, or a schedule, asks for it in that name.
+        by_agent: an agent scheduled it, so its turn starts and schedules nothing further: no agent multiplies (M2).
     """
 
     message_id: int
@@ -193,6 +194,7 @@ class Inbound:
     beyond_budget: bool = False
     command: bool = False
     on_behalf: bool = False
+    by_agent: bool = False
 
     @property
     def automatic(self) -> bool:

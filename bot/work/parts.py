@@ -9,6 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -295,7 +296,8 @@ class Parts(Host[Claim]):
         self.turn_events.listeners.append(starter)
         self.tools = AgentTools(
             self._runs, lookups, self.decisions, FileSender(self._tracker, self._editors, self._handouts),
-            ThreadReader(lookups, self._redact), starter, self.outside.titles, self._may, self.schedules.add,
+            ThreadReader(lookups, self._redact), starter, self.outside.titles, self._may,
+            partial(self.schedules.add, by_agent=True),
         )  # fmt: skip
 
     # --- what parts ask of the whole -------------------------------------------------------------------------------

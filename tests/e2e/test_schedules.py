@@ -21,9 +21,10 @@ from bot.sandbox import FakeDiscord, Fault, Interaction, Person
 from bot.sandbox.audit import Problem
 from bot.sandbox.interactions import InteractionType
 from bot.sandbox.model import PERMISSIONS
+from bot.work.agent_tools.calls import BY_SCHEDULE
 from bot.work.schedules import runner
 from bot.work.schedules.service import MOST, NOT_YOURS
-from tests.agents import Gate, scenario
+from tests.agents import Gate, Step, scenario
 from tests.e2e.busy import friends, held
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import (
@@ -35,6 +36,7 @@ from tests.e2e.process import (
     until_rows,
     until_shown,
 )
+from tests.e2e.tools import call, told
 
 pytestmark = [pytest.mark.asyncio]
 
@@ -153,6 +155,37 @@ async def test_a_schedule_from_its_command_to_its_turns_by_a_clock_that_is_set(
         assert len(await until_asked(game, thread_id, 3)) == 3
         assert agent.prompts() == ["hello", *["look at the mail"] * 2, "wait", "look at the mail"]
         game.discord.assert_clean([160005])  # the thread was locked
+
+
+async def test_what_an_agent_scheduled_starts_and_schedules_nothing_further(tmp_path: Path, clock: WallClock) -> None:
+    """M2, A5: it says that an agent made it; what a person scheduled may start a thread."""
+    further = [call("start_thread", prompt="deep"), call("schedule", when="@hourly", prompt="deeper")]
+    words: dict[str, list[Step]] = {
+        "go": [call("schedule", when="@daily", prompt="further")],
+        "further": [*further, call("read_thread")],
+        "mine": further[:1],
+    }
+    agent = scenario(tmp_path, words=words)
+    async with play(tmp_path, agent) as game:
+        schedules = game.on_stage.bot.dispatcher.schedules
+        schedules.now = clock
+        thread_id, _ = await game.ask("go")
+        listed = await game.owner.slash(thread_id, "schedules")
+        assert " · made by an agent\n`further`" in await listed.told()
+        clock.ahead += 24 * HOUR
+        (asked,) = await until_asked(game, thread_id)
+        assert await game.outcome(asked) is Outcome.ANSWERED
+        assert " by an agent for `owner`" in game.discord.message(asked).content
+        assert [(done, text) for done, text in told(agent)[1:3]] == [(False, BY_SCHEDULE)] * 2
+        assert told(agent)[3][0]
+        assert len(schedules.rows) == 1
+        # The same prompt of a person's schedule is that person's will.
+        made = await game.owner.slash(thread_id, "schedule", when="@hourly", prompt="mine")
+        await made.told()
+        clock.ahead += HOUR
+        *_, mine = await until_asked(game, thread_id, 2)
+        assert await game.outcome(mine) is Outcome.ANSWERED
+        assert told(agent)[4][1].startswith("Started: ")
 
 
 async def test_each_person_sees_and_changes_what_is_theirs_to_see_and_change(tmp_path: Path, clock: WallClock) -> None:

@@ -42,6 +42,10 @@ NOT_KNOWN = "Discord can't say right now whether the person who asks you may do 
 NO_LINKS = (
     "A prompt that you write can't link to messages of Discord: they are not looked up for you. Write what they say."
 )
+BY_SCHEDULE = (
+    "An agent scheduled this prompt, so nothing further is started or scheduled from it."
+    " Say in your answer what else there is to do."
+)
 FOR_PEOPLE = "Prompts are scheduled only for people, and the one asking you is a bot."
 _LARGEST_ID = 2**63 - 1
 
@@ -60,7 +64,7 @@ class AgentTools:
 
     Args:
         may: says whether a message's author would be let in now.
-        schedule: has a prompt run at certain times.
+        schedule: has a prompt run at certain times, as one that an agent has scheduled.
     """
 
     runs: Runs
@@ -81,6 +85,9 @@ class AgentTools:
         """
         running = self._turn_in(offer)
         with self._shown(running, arguments):
+            # By all of its messages: what a person said meanwhile may have joined the agent's prompt.
+            if isinstance(arguments, StartThread | Schedule) and any(one.by_agent for one in running.entry.messages):
+                raise ToolRefused(BY_SCHEDULE)
             asker = await self._asker(running.first, strict=isinstance(arguments, StartThread | Schedule))
             # Asked again, as the look-up took a while: nothing is begun for a turn that is over or was stopped.
             self._turn_in(offer)

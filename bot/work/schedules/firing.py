@@ -7,6 +7,7 @@ is found if it is there, and is not posted twice.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -18,6 +19,7 @@ from bot.work.schedules.cron import MOST_MISSED
 from pool.store import KeptSchedule
 
 NAME_LIMIT, GIST_LIMIT = 60, 60
+_BY_AGENT = "by_agent"
 _CLOCK_DIFFERENCE = 600.0
 """Seconds by which the machine's clock may be ahead of Discord's: the message of a firing is looked for from there."""
 
@@ -49,7 +51,8 @@ class Firing:
 
     def body(self, schedule: KeptSchedule, prompt: str) -> Body:
         """Return the message; ``prompt``: without secrets. The time makes its text this firing's own."""
-        head = f"⏰ Scheduled for <t:{self.due}:f> by {inline_code(schedule.author_name, NAME_LIMIT)}"
+        by = "by an agent for" if is_by_agent(schedule) else "by"
+        head = f"⏰ Scheduled for <t:{self.due}:f> {by} {inline_code(schedule.author_name, NAME_LIMIT)}"
         if self.times > 1:
             count = f"{MOST_MISSED} or more" if self.times > MOST_MISSED else str(self.times)
             head += f"\n-# {count} runs were due while I was away; this one stands for all of them."
@@ -76,12 +79,32 @@ class Firing:
             lane=Lane.BACKGROUND,
             parent_id=place_of(schedule).parent_id,
             on_behalf=True,
+            by_agent=is_by_agent(schedule),
         )
 
 
 def fired(schedule: KeptSchedule, firing: Firing | None) -> KeptSchedule:
     """Return a schedule with a firing that has not become a prompt yet, or without."""
-    return replace(schedule, payload=orjson.dumps(asdict(firing)).decode() if firing is not None else "{}")
+    kept = asdict(firing) if firing is not None else {}
+    return replace(schedule, payload=_payload(kept, by_agent=is_by_agent(schedule)))
+
+
+def made_by_agent(schedule: KeptSchedule) -> KeptSchedule:
+    """Return a new schedule as one that an agent has made, which it stays."""
+    return replace(schedule, payload=_payload({}, by_agent=True))
+
+
+def is_by_agent(schedule: KeptSchedule) -> bool:
+    """Return whether an agent has made a schedule, in the name of its author."""
+    try:
+        kept = orjson.loads(schedule.payload)
+    except ValueError:
+        return False  # `firing_of` says what is wrong with it
+    return isinstance(kept, dict) and kept.get(_BY_AGENT) is True
+
+
+def _payload(kept: dict[str, Any], *, by_agent: bool) -> str:
+    return orjson.dumps(kept | ({_BY_AGENT: True} if by_agent else {})).decode()
 
 
 def firing_of(schedule: KeptSchedule) -> Firing | None:
@@ -92,6 +115,7 @@ def firing_of(schedule: KeptSchedule) -> Firing | None:
     """
     kept = orjson.loads(schedule.payload)
     try:
+        kept.pop(_BY_AGENT, None)
         return Firing(**kept) if kept else None
     except TypeError as exc:
         raise ValueError(f"no firing: {schedule.payload[:80]}") from exc

@@ -12,6 +12,7 @@ from bot.reply.port import Button
 from bot.reply.sanitise import inline_code, plain_line
 from bot.work.ports import Answer
 from bot.work.schedules.cron import told
+from bot.work.schedules.firing import is_by_agent
 from pool.store import KeptSchedule
 
 PAGE = 4
@@ -71,5 +72,6 @@ def _lines(number: int, row: KeptSchedule, reader: Reader) -> list[str]:
         when = "never again"
     zone = f" {inline_code(row.zone)}" if row.zone != reader.zone else ""
     where = f" · <#{row.thread_id}>" if row.thread_id != reader.thread_id else ""
+    agents = " · made by an agent" if is_by_agent(row) else ""
     whose = f" · by {inline_code(row.author_name, _NAME_LIMIT)}" if row.author_id != reader.user_id else ""
-    return [f"{number}. {inline_code(row.cron)}{zone} · {when}{where}{whose}", what]
+    return [f"{number}. {inline_code(row.cron)}{zone} · {when}{where}{agents}{whose}", what]

@@ -16,6 +16,7 @@ from bot.model import Actor, ThreadPlace, snowflake_at
 from bot.reply.sanitise import inline_code
 from bot.work.ports import Answer
 from bot.work.schedules.cron import NotATimetable, Timetable, read, told
+from bot.work.schedules.firing import made_by_agent
 from bot.work.schedules.zones import TimeZones
 from bot.work.task_tracker import TaskTracker
 from pool.storage.durable import SessionStore
@@ -62,16 +63,20 @@ class Schedules:
 
     # --- what people do ----------------------------------------------------------------------------------------------
 
-    async def add(self, place: ThreadPlace, by: Actor, when: str, prompt: str) -> Answer:
+    async def add(self, place: ThreadPlace, by: Actor, when: str, prompt: str, *, by_agent: bool = False) -> Answer:
         """Make a schedule as `make` does, and wait until it is written down."""
-        answer = self.make(place, by, when, prompt)
+        answer = self.make(place, by, when, prompt, by_agent=by_agent)
         if answer.accepted:
             await anyio.lowlevel.checkpoint()  # what writes it begins in this moment
             await self._store.flush()
         return answer
 
-    def make(self, place: ThreadPlace, by: Actor, when: str, prompt: str) -> Answer:
-        """Let a prompt run in a thread again and again, as ``by``, who may have the agent work there."""
+    def make(self, place: ThreadPlace, by: Actor, when: str, prompt: str, *, by_agent: bool = False) -> Answer:
+        """Let a prompt run in a thread again and again, as ``by``, who may have the agent work there.
+
+        Args:
+            by_agent: an agent makes it in that person's name.
+        """
         prompt, now, zone = prompt.strip(), self.now(), self.zones.of(place)
         if not prompt:
             return NO_PROMPT
@@ -91,9 +96,14 @@ class Schedules:
             schedule_id, place.guild_id, channel_id, place.thread_id, by.id, by.name, times.expression, zone, prompt,
             paused="", created_at=int(now), due_at=due, fired_at=0,
         )  # fmt: skip
+        if by_agent:
+            row = made_by_agent(row)
         self.keep(row)
         self.changed()
-        log.info("schedule.made", schedule=schedule_id, thread=place.thread_id, by=by.id, cron=times.expression)
+        log.info(
+            "schedule.made",
+            schedule=schedule_id, thread=place.thread_id, by=by.id, agent=by_agent, cron=times.expression,
+        )  # fmt: skip
         text = f"⏰ Scheduled: {inline_code(times.expression)}, {inline_code(zone)} time. {self._next(row)}"
         return Answer(f"{text} Use `/schedules` to pause or remove it.", accepted=True, lasting=True)
 

@@ -37,7 +37,7 @@ FULL = Inbound(
     "message",
     [
         FULL,
-        replace(FULL, lane=Lane.BACKGROUND, on_behalf=True),
+        replace(FULL, lane=Lane.BACKGROUND, on_behalf=True, by_agent=True),
         inbound(1),
         replace(inbound(1), guild_id=None, text=""),
     ],

@@ -18,7 +18,7 @@ from bot.reply.port import ThreadDeleted, ThreadGone, Unavailable
 from bot.work.budget.limits import Amount, Budget, Limit, Scope
 from bot.work.ports import ThreadHeader
 from bot.work.schedules.cron import Timetable, told
-from bot.work.schedules.firing import Firing, fired, firing_of
+from bot.work.schedules.firing import Firing, fired, firing_of, is_by_agent
 from bot.work.schedules.runner import AT_ONCE
 from bot.work.schedules.service import MOST, Schedules
 from pool.store import KeptSchedule
@@ -59,9 +59,17 @@ class Running:
     def rows(self) -> list[KeptSchedule]:
         return list(self.schedules.rows.values())
 
-    def add(self, when: str = OFTEN, prompt: str = "look", *, thread_id: int = 100, by: Actor = ALICE) -> None:
+    def add(
+        self,
+        when: str = OFTEN,
+        prompt: str = "look",
+        *,
+        thread_id: int = 100,
+        by: Actor = ALICE,
+        by_agent: bool = False,
+    ) -> None:
         place = replace(PLACE, thread_id=thread_id)
-        answer = self.schedules.make(place, by, when, prompt)
+        answer = self.schedules.make(place, by, when, prompt, by_agent=by_agent)
         assert answer.accepted, answer.text
 
     async def until(self, seconds: float) -> None:
@@ -371,13 +379,13 @@ async def test_what_was_missed_while_weft_was_away_runs_once_at_the_start_and_th
 
 @pytest.mark.parametrize("posted", [False, True], ids=["not posted", "posted"])
 def test_a_time_on_its_way_at_a_kill_becomes_one_prompt_in_the_next_run(posted: bool) -> None:
-    """A5, R2: whether or not the message was posted before the kill."""
+    """A5, R2, M2: whether or not the message was posted before the kill; an agent's schedule stays one."""
 
     @in_virtual_time
     async def play() -> None:
         store, in_chat, clock = kept(), chat(), Clock()
         async with scheduling(store, in_chat, clock) as running:
-            running.add()
+            running.add(by_agent=posted)
             (row,) = running.rows
         firing = Firing(NOON + TEN, 1, NOON + TEN)
         clock.ahead += TEN
@@ -388,8 +396,9 @@ def test_a_time_on_its_way_at_a_kill_becomes_one_prompt_in_the_next_run(posted: 
         async with scheduling(store, in_chat, clock) as again:
             await anyio.sleep(60)
             assert again.prompted == ["look"]
-            assert again.asked() == [f"⏰ Scheduled for <t:{NOON + TEN}:f> by `alice`"]
-            assert [firing_of(one) for one in again.rows] == [None]
+            whose = "by an agent for `alice`" if posted else "by `alice`"
+            assert again.asked() == [f"⏰ Scheduled for <t:{NOON + TEN}:f> {whose}"]
+            assert [(firing_of(one), is_by_agent(one)) for one in again.rows] == [(None, posted)]
             await again.until(2 * TEN + 30)
             assert again.prompted == ["look"] * 2
         assert await store.schedules() == again.rows
