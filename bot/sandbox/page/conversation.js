@@ -32,6 +32,7 @@ export class Conversation {
         this._ephemeral = [];
         this._outgoing = [];
         this._meanwhile = [];
+        this._uncertain = new Set();
         this._ticket = 0;
         this._shown = null;
     }
@@ -82,6 +83,7 @@ export class Conversation {
         this.loading = loading;
         this.error = null;
         this._meanwhile = [];
+        this._uncertain.clear();
         this._ticket += 1;
         return this._ticket;
     }
@@ -104,68 +106,67 @@ export class Conversation {
         this._meanwhile = [];
     }
 
-    /** The newest page takes the window's place. `page`: as the server gives it, newest first. */
-    takeLatest(page, size = PAGE_SIZE) {
-        this.missed = 0;
-        this._set(page.toReversed());
-        this.atStart = page.length < size;
-        this.atEnd = true;
-        this._arrived();
-    }
-
-    /** A page around a message takes the window's place; only further pages can tell where history ends. */
-    takeAround(page) {
-        this._set(page.toReversed());
-        this.atStart = false;
-        this.atEnd = false;
-        this._arrived();
-    }
-
-    takeOlder(page, size = PAGE_SIZE) {
-        const joined = [...page.toReversed(), ...this._messages];
-        this.atStart = page.length < size;
-        if (joined.length > WINDOW_SIZE) {
-            this.atEnd = false;
-        }
-        this._set(joined.slice(0, WINDOW_SIZE));
-        this._arrived();
-    }
-
-    takeNewer(page, size = PAGE_SIZE) {
-        const joined = [...this._messages, ...page.toReversed()];
-        this.atEnd = page.length < size;
-        if (joined.length > WINDOW_SIZE) {
-            this.atStart = false;
-        }
-        this._set(joined.slice(-WINDOW_SIZE));
-        this._arrived();
-    }
-
-    /** Events that overtook the page are applied again: its end state is theirs, whichever the server took first. */
-    _arrived() {
-        const events = this._meanwhile;
+    /**
+     * A part of the history takes the window's place; `atEnd`: whether it has the newest message.
+     *
+     * Parts are as the server gives them, newest first.
+     */
+    replace(part, { atEnd }) {
+        this._set(part.toReversed());
         this.loaded = true;
         this.stale = false;
-        this.loading = null;
-        this._meanwhile = [];
-        events.forEach((apply) => apply());
+        this.atStart = false;
+        this.atEnd = atEnd;
+        this.missed = 0;
+    }
+
+    prepend(part) {
+        const joined = [...part.toReversed(), ...this._messages];
+        this.atEnd &&= joined.length <= WINDOW_SIZE;
+        this._set(joined.slice(0, WINDOW_SIZE));
+    }
+
+    append(part) {
+        const joined = [...this._messages, ...part.toReversed()];
+        this.atStart &&= joined.length <= WINDOW_SIZE;
+        this._set(joined.slice(-WINDOW_SIZE));
+    }
+
+    /**
+     * The page is in. Events that overtook it are applied again: the end is the same, whichever the server took first.
+     *
+     * Returns the ids of messages to fetch again: a reaction only says one more or one less, and whether the page
+     * has it already nobody knows.
+     */
+    finish({ atStart = this.atStart, atEnd = this.atEnd }) {
+        Object.assign(this, { atStart, atEnd, loading: null });
+        this._shown = null;
+        this._meanwhile.splice(0).forEach((apply) => apply());
+        const uncertain = [...this._uncertain].filter((id) => this.find(id));
+        this._uncertain.clear();
+        return uncertain;
     }
 
     // -- events ----------------------------------------------------------------------------------------------------
 
     add(message) {
-        this._during(() => this.add(message));
+        this._during(() => this._insert(message));
         this._outgoing = this._outgoing.filter((one) => one.id !== String(message.nonce));
         this._shown = null;
+        if (this.loaded && !this.following && !isEphemeral(message) && !this.find(message.id)) {
+            this.missed += 1;
+        }
+        this._insert(message);
+    }
+
+    _insert(message) {
         if (isEphemeral(message)) {
             this._ephemeral = [...this._ephemeral.filter((one) => one.id !== message.id), message];
+            this._shown = null;
         } else if (this.find(message.id)) {
             this.change(message);
-        } else if (this.loaded) {
-            this.missed += this.following ? 0 : 1;
-            if (this.atEnd) {
-                this._append(message);
-            }
+        } else if (this.loaded && this.atEnd) {
+            this._append(message);
         }
     }
 
@@ -194,7 +195,9 @@ export class Conversation {
 
     /** Replace a message by what `alter` makes of it. */
     alter(id, alter) {
-        this._during(() => this.alter(id, alter));
+        if (this.loading === "latest" || this.loading === "around" || (this.loading && !this.find(id))) {
+            this._uncertain.add(id);
+        }
         const altered = (one) => (one.id === id ? alter(one) : one);
         this._set(this._messages.map(altered));
         this._ephemeral = this._ephemeral.map(altered);
