@@ -22,7 +22,13 @@ _VALUES: dict[str, dict[str, tuple[str, str]]] = {
     EFFORT: {"low": ("Low", "thinks no less than high"), "high": ("High", "thinks no more than low")},
 }
 _CATEGORIES = {MODE: "mode", MODEL: "model", EFFORT: "thought_level"}
-_HINTS = {"say": "what to say", "write": "what to write down", "run": "a command", "wait": "seconds"}
+_HINTS = {
+    "say": "what to say",
+    "write": "what to write down",
+    "run": "a command",
+    "wait": "seconds",
+    "spend": "dollars",
+}
 
 
 def beginning() -> dict[str, str]:

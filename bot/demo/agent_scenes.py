@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bot.demo.agent_texts import BREAD, HOSTILE, LONG_LINE
+
 JSON = dict[str, Any]
 
 PLAN = """## What I will do
@@ -88,6 +90,13 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Spend:
+    """Let the turn cost so many dollars more, which are invented."""
+
+    dollars: float
+
+
+@dataclass(frozen=True, slots=True)
 class Fail:
     """Answer the prompt with an error."""
 
@@ -101,7 +110,7 @@ class Crash:
     code: int
 
 
-Step = Say | Think | Show | Pause | Ask | Question | Fail | Crash
+Step = Say | Think | Show | Pause | Ask | Question | Spend | Fail | Crash
 Scene = Generator[Step, str, None]
 
 
@@ -253,7 +262,7 @@ def draw(request: Request) -> Scene:
     """Draw a picture and hand it out."""
     folder = request.cwd / request.brought.folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / PICTURE_NAME).write_bytes(_picture(96, 64))
+    (folder / PICTURE_NAME).write_bytes(_picture(320, 200))
     yield Say("I drew this for you.")
 
 
@@ -274,6 +283,31 @@ def wait(request: Request) -> Scene:
     yield Say("Waiting. Stop me, or let me finish.\n")
     yield Pause(float(found[0]) if found else 30.0)
     yield Say("Done waiting.")
+
+
+def story(_: Request) -> Scene:
+    """Answer slowly, step by step; something to read along, and to stop."""
+    for number, step in enumerate(BREAD, 1):
+        yield Say(f"{number}. {step}\n")
+        yield Pause(0.4)
+    yield Say("\nThat is a loaf of bread.")
+
+
+def spend(request: Request) -> Scene:
+    """Spend invented money: 0.60 dollars, or the number given, for the budget to notice."""
+    found = re.match(r"\d{1,4}(\.\d{1,2})?", request.rest)
+    dollars = float(found[0]) if found else 0.6
+    yield Spend(dollars)
+    yield Say(f"That was ${dollars:.2f} of nobody's money.")
+
+
+def hostile(_: Request) -> Scene:
+    """Answer with what must do no harm to whoever shows it: scripts, strange links, a very long line."""
+    yield Show({"sessionUpdate": "session_info_update", "title": "<img src=x onerror=alert(1)> @everyone"})
+    for part in HOSTILE:
+        yield Say(part)
+    yield Say("x" * LONG_LINE + "\n")
+    yield Say("The end of what is hostile.")
 
 
 def fail(_: Request) -> Scene:
@@ -306,7 +340,10 @@ SCENES: dict[str, Callable[[Request], Scene]] = {
     "draw": draw,
     "files": files,
     "long": long,
+    "story": story,
     "wait": wait,
+    "spend": spend,
+    "hostile": hostile,
     "fail": fail,
     "crash": crash,
     "help": usage,

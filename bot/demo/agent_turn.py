@@ -29,6 +29,7 @@ from bot.demo.agent_scenes import (
     Say,
     Scene,
     Show,
+    Spend,
     Step,
     Think,
     scene_for,
@@ -134,6 +135,8 @@ class Turn:
                 return self._ask(tool_call)
             case Question(message, properties, required):
                 return self._question(message, properties, required)
+            case Spend(dollars):
+                self.session.cost += dollars
             case Fail(message):
                 raise TurnFailed(message)
             case Crash(code):

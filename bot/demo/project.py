@@ -5,6 +5,7 @@ Without git the demo goes on without it. Nobody's configuration of git is read, 
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -39,6 +40,16 @@ class NoProject(Exception):
     """There is no project; the message says why, for a person."""
 
 
+async def known_project(root: Path, state_dir: Path) -> Project:
+    """Return the project as an earlier start has made it, else as `make_project` does."""
+    path = root / NAME
+    # Its first commit is the last thing that is made.
+    if (path / ".git" / "refs" / "heads" / BASE).exists():
+        return _project(path, state_dir)
+    await anyio.to_thread.run_sync(functools.partial(shutil.rmtree, path, ignore_errors=True))
+    return await make_project(root, state_dir)
+
+
 async def make_project(root: Path, state_dir: Path) -> Project:
     """Make a repository with one commit below ``root``, and return it as a project with work trees.
 
@@ -57,6 +68,10 @@ async def make_project(root: Path, state_dir: Path) -> Project:
         ("commit", "--quiet", "--message=Begin"),
     ):
         await _run(program, path, arguments)
+    return _project(path, state_dir)
+
+
+def _project(path: Path, state_dir: Path) -> Project:
     return Project(NAME, path, state_dir / "worktrees" / NAME, base=BASE)
 
 

@@ -14,20 +14,18 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from pathlib import Path
 
 import anyio
 import click
 from anyio import CancelScope
 
 from acp.schema import PermissionOption
-from bot.config import ConfigError
-from bot.demo.stage import DEMO_AGENT, Stage, stage
+from bot.demo.chosen_agent import DEMO_AGENT, checked_agent
+from bot.demo.stage import Stage, stage
 from bot.demo.terminal import clean, converse_on, names_in, press
 from bot.demo.transcript import CardButton, card_buttons, plain_text
 from bot.log import configure_logging
 from bot.model import Outcome
-from bot.preflight import agent_problem
 from bot.redaction import Redactor
 from bot.sandbox import Message
 from bot.work.permissions.cards import rejecting
@@ -70,13 +68,7 @@ def converse(argv: tuple[str, ...] | None) -> int:
 def _prepare(argv: tuple[str, ...] | None) -> tuple[str, ...]:
     level = os.environ.get("WEFT_LOG_LEVEL", "").lower()
     configure_logging(level if level in _LEVELS else "error", "auto", Redactor())
-    if argv is None:
-        return DEMO_AGENT
-    # The agent starts in another directory, so a relative path must be made absolute.
-    argv = (str(Path(argv[0]).absolute()), *argv[1:]) if argv and "/" in argv[0] else argv
-    if problem := agent_problem(argv, "--agent"):
-        raise ConfigError(problem)
-    return argv
+    return checked_agent(argv)
 
 
 async def _play(argv: tuple[str, ...], act: Callable[[Stage], Awaitable[int]], with_project: bool) -> int:

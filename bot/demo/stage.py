@@ -7,7 +7,6 @@ neither lead the demo to a real Discord nor stop it.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,12 +20,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from bot.agents.model import Agents, only
 from bot.app import Bot, running_bot
 from bot.config import Settings
+from bot.demo.chosen_agent import DEMO_AGENT
 from bot.demo.project import NoProject, make_project
 from bot.model import Inbound, Outcome
 from bot.preflight import RunSettings
 from bot.sandbox import FakeDiscord, RateLimits
 
-DEMO_AGENT = (sys.executable, "-P", "-m", "bot.demo.agent")
 _READY_LIMIT = 30.0
 
 
@@ -95,7 +94,9 @@ async def stage(
         root = directory or Path(temporary)
         async with FakeDiscord(rate_limits=rate_limits) as discord:
             invited = invite(discord) if invite else {}
-            settings = _settings(root, discord, argv, overrides | invited)
+            settings = stage_settings(
+                root, token=discord.token, api_url=discord.api_url, argv=argv, **(overrides | invited)
+            )
             workspace = settings.workspace or str(root)
             known, problem = only(argv, workspace, settings.agent_env), ""
             if agents is not None:
@@ -124,12 +125,13 @@ async def _on_project(known: Agents, root: Path, state_dir: Path, channel_id: in
     return on_project, ""
 
 
-def _settings(root: Path, discord: FakeDiscord, argv: tuple[str, ...], overrides: dict[str, Any]) -> Settings:
+def stage_settings(root: Path, *, token: str, api_url: str, argv: tuple[str, ...], **overrides: Any) -> Settings:
+    """Return settings for a bot on this machine's Discord, with state and workspace below ``root``."""
     workspace = root / "workspace"
     workspace.mkdir(exist_ok=True)
     values: dict[str, Any] = {
-        "DISCORD_TOKEN": discord.token,
-        "discord_api": discord.api_url,
+        "DISCORD_TOKEN": token,
+        "discord_api": api_url,
         "agent_command": argv,
         "workspace": str(workspace),
         "state_dir": root / "state",

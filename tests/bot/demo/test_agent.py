@@ -16,6 +16,7 @@ import bot.demo
 from bot.demo.agent import described, folder_named, pace, prompt_text
 from bot.demo.agent_scenes import EDITED_NAME, FILE_NAME, SCENES, Brought, Pause, Request, Say, scene_for
 from bot.demo.agent_sessions import PRICES_OF_A_TURN, Sessions, default_directory
+from bot.demo.agent_texts import BREAD, HOSTILE, LONG_LINE
 from bot.demo.agent_turn import CHUNK_PAUSE, chosen_option, pieces
 from tests.agents.client import Message, PipeClient, talking_to
 
@@ -213,6 +214,29 @@ def test_help_names_every_keyword(cwd: Path) -> None:
     with demo(cwd) as client:
         play(client, client.open(cwd), "help")
     assert [keyword for keyword in SCENES if f"`{keyword}`" not in client.text()] == []
+
+
+def test_a_story_comes_step_by_step_and_spending_costs_what_is_said(cwd: Path) -> None:
+    """A4."""
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        play(client, session, "story")
+        pieces = len(client.updates("agent_message_chunk"))
+        play(client, session, "spend 0.25")
+    assert pieces > 100
+    assert all(step in client.text() for step in BREAD)
+    costs = [update["cost"]["amount"] for update in client.updates("usage_update")]
+    assert costs == [0.0042, 0.2584]
+
+
+def test_a_hostile_answer_arrives_as_it_is(cwd: Path) -> None:
+    """T8: what is made of it is for others to test; here nothing of it may be tamed."""
+    with demo(cwd) as client:
+        play(client, client.open(cwd), "hostile")
+    text = client.text()
+    assert all(part in text for part in (*HOSTILE, "x" * LONG_LINE))
+    assert "<script>" in text
+    assert client.updates("session_info_update")[-1]["title"].startswith("<img")
 
 
 def test_a_long_answer_needs_several_messages_of_discord(cwd: Path) -> None:
