@@ -103,11 +103,19 @@ def _token(stdin: bool) -> str | None:
     help="What the simulated owner presses when the agent asks, a question too (with --prompt).",
 )
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=120.0, show_default=True, help="Seconds.")
-def demo(prompt: str | None, agent: str | None, permission: str, timeout: float) -> None:
+@click.option("--terminal", is_flag=True, help="Talk to it in this terminal, without a page.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the page; 0 picks a free one.")
+@click.option("--no-open", is_flag=True, help="Only print the address, open no browser.")
+def demo(
+    prompt: str | None, agent: str | None, permission: str, timeout: float, terminal: bool, port: int, no_open: bool
+) -> None:
     """Try Weft without any account.
 
-    Runs a loopback Discord, the bot and an agent in this terminal.
+    Runs a loopback Discord, the bot and an agent on this machine, with a page in the browser to talk to them.
     """
+    if prompt is None and not terminal:
+        argv = _words(agent) if agent is not None else None
+        _light(lambda: _show_page(argv, port, no_open))
     from bot.demo.session import Permission, converse, one_prompt
     from bot.demo.terminal import text_problem
 
@@ -121,6 +129,12 @@ def demo(prompt: str | None, agent: str | None, permission: str, timeout: float)
         if prompt is not None
         else (lambda: converse(argv))
     )
+
+
+def _show_page(argv: tuple[str, ...] | None, port: int, no_open: bool) -> int:
+    from bot.demo.page import show_page
+
+    return show_page(argv, port, open_browser=not no_open)
 
 
 @main.command("status")
@@ -213,6 +227,15 @@ def _words(command: str) -> tuple[str, ...]:
         return tuple(shlex.split(command))
     except ValueError as exc:
         raise click.BadParameter(str(exc), param_hint="--agent") from exc
+
+
+def _light(work: Callable[[], int]) -> NoReturn:
+    """Leave with the code of ``work``, which tells by itself what a person must fix: nothing is imported for that."""
+    try:
+        code = work()
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
 
 
 def _guarded(work: Callable[[], int]) -> NoReturn:

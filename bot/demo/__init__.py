@@ -1,1 +1,1 @@
-"""`weft demo`: the loopback Discord, the bot and an agent in one terminal, without any account."""
+"""`weft demo`: the loopback Discord, the bot and an agent on this machine, without any account."""

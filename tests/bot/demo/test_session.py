@@ -186,7 +186,7 @@ def test_agents_see_what_the_setting_lets_through_and_never_the_token(
     assert "canary" not in seen
 
 
-@pytest.mark.parametrize("arguments", [["--prompt", "x"], []], ids=["prompt", "conversation"])
+@pytest.mark.parametrize("arguments", [["--prompt", "x"], ["--terminal"]], ids=["prompt", "conversation"])
 def test_output_that_nobody_reads_any_more_is_no_crash(tmp_path: Path, arguments: list[str]) -> None:
     command = ["demo", *arguments, "--agent", shlex.join(scenario(tmp_path).argv)]
     with WarmPopen(command, tmp_path, environment(tmp_path)) as process:
@@ -197,7 +197,7 @@ def test_output_that_nobody_reads_any_more_is_no_crash(tmp_path: Path, arguments
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "arguments"), [(signal.SIGTERM, 143, ["--prompt", "go"]), (signal.SIGINT, 130, [])]
+    ("number", "code", "arguments"), [(signal.SIGTERM, 143, ["--prompt", "go"]), (signal.SIGINT, 130, ["--terminal"])]
 )
 def test_a_signal_ends_the_demo_and_its_agent_in_order(
     tmp_path: Path, number: signal.Signals, code: int, arguments: list[str]
@@ -206,7 +206,7 @@ def test_a_signal_ends_the_demo_and_its_agent_in_order(
     agent = scenario(tmp_path, [{"mark": "running"}, {"hang": True}])
     command = ["demo", *arguments, "--agent", shlex.join(agent.argv)]
     with WarmPopen(command, tmp_path, environment(tmp_path)) as process:
-        if not arguments:
+        if "--terminal" in arguments:
             process.stdin.write(b"go\n")
             process.stdin.flush()
         until(lambda: agent.marks() == ["running"])
@@ -269,10 +269,10 @@ def talking(
     settings = {"WEFT_AGENT_ENV": "PYTHONPATH", **settings}
     arguments = ["--agent", shlex.join(agent.argv)] if agent else []
     if cold:
-        with started(directory, "demo", *arguments, settings=settings) as process:
+        with started(directory, "demo", "--terminal", *arguments, settings=settings) as process:
             yield Talk(process)
     else:
-        with WarmPopen(["demo", *arguments], directory, environment(directory, **settings)) as fork:
+        with WarmPopen(["demo", "--terminal", *arguments], directory, environment(directory, **settings)) as fork:
             yield Talk(fork)
 
 
@@ -385,7 +385,7 @@ def test_lines_that_can_not_be_sent_as_they_are_do_no_harm(tmp_path: Path) -> No
 
 def test_a_file_can_be_the_input(tmp_path: Path) -> None:
     (tmp_path / "lines").write_text("one\ntwo")
-    arguments = ["demo", "--agent", shlex.join(scenario(tmp_path).argv)]
+    arguments = ["demo", "--terminal", "--agent", shlex.join(scenario(tmp_path).argv)]
     shown, errors = tmp_path / "shown", tmp_path / "errors"
     with (tmp_path / "lines").open() as lines, shown.open("wb") as out, errors.open("wb") as err:
         process = warm.start(arguments, tmp_path, environment(tmp_path), lines.fileno(), err.fileno(), out.fileno())

@@ -1,0 +1,77 @@
+"""The bot beside the page: restarted, killed, without its agent, unable to start; nothing that was said is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bot.demo.bot_keeper import Refused
+from bot.demo.tour import MENTION
+from tests.bot.demo.visiting import Visit, visiting
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_restart_and_a_kill_in_the_middle_lose_nothing_that_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R1, R2, P9: each message has its one end, also one that was written while no bot was there."""
+    async with visiting(tmp_path, monkeypatch, pace=0.05) as visit:
+        keeper = visit.on_stage.keeper
+        for end, said in ((keeper.restart, "has ended in order"), (keeper.kill, "was killed")):
+            await _cut_off(visit, end, said)
+
+
+async def _cut_off(visit: Visit, end: Callable[[], Awaitable[str]], said: str) -> None:
+    thread = await visit.write(f"{MENTION} wait 600")
+    await visit.until_shown(thread, "Waiting. Stop me")
+    waiting = await visit.write("say it waited", place=thread)
+    await visit.until(lambda: visit.discord.message(waiting).reactions)
+    assert said in await end()
+    assert not visit.discord.gateway.connected
+    later = await visit.write(f"{MENTION} say it came later")
+    await visit.until_shown(thread, "it waited\n")
+    await visit.until_shown(later, "it came later\n")
+    assert visit.shown(thread).count("**Interrupted") == 1
+    await visit.press(thread, "Continue")
+    await visit.until(lambda: visit.shown(thread).count("Waiting. Stop me") == 2)
+    await visit.use(thread, "stop")
+    await visit.until_shown(thread, "**Stopped** by `owner`")
+
+
+async def test_the_agent_can_be_killed_and_a_bot_that_can_not_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """O1, P8: the thread goes on after its agent's death; a failure is told in the terminal and on the page."""
+    async with visiting(tmp_path, monkeypatch, pace=1.0) as visit:
+        keeper, discord = visit.on_stage.keeper, visit.discord
+        # 1. The agent of a thread.
+        with pytest.raises(Refused, match="No agent runs in this thread"):
+            await keeper.kill_agent(discord.channel_id)
+        thread = await visit.write(f"{MENTION} wait 600")
+        await visit.until_shown(thread, "Waiting. Stop me")
+        assert await keeper.kill_agent(thread) == "Killed the agent (1 process)."
+        await visit.until_shown(thread, "The agent crashed")
+        await visit.write("say on", place=thread)
+        await visit.until_shown(thread, "on\n")
+        # 2. A state that can't be used, from which it comes back once that is mended.
+        identity = tmp_path / "state" / "identity"
+        identity.unlink()
+        identity.mkdir()
+        await keeper.restart()
+        while not visit.notice:  # noqa: ASYNC110  that is no change of Discord's, which could be waited for
+            await anyio.sleep(0.02)
+        assert "The bot could not start: " in visit.notice
+        assert str(identity) in visit.notice
+        assert visit.notice.endswith("Choose “Restart the bot” to try again.")
+        assert visit.notice in capsys.readouterr().err
+        with pytest.raises(Refused, match="The bot does not run"):
+            await keeper.kill()
+        identity.rmdir()
+        assert await keeper.restart() == "The bot starts."
+        await visit.write("say again", place=thread)
+        await visit.until_shown(thread, "again\n")
+        assert visit.notice == ""
