@@ -6,6 +6,7 @@
  */
 
 import { inside } from "./views/inside.js";
+import { explain } from "./wording.js";
 
 export const COMMAND = 2;
 export const COMPONENT = 3;
@@ -15,8 +16,13 @@ export const MODAL = 5;
 /** The server says after 3 seconds that the bot did not answer; this is for a gateway that was lost meanwhile. */
 const LIMIT_MS = 10_000;
 
-/** The bot did not answer, or refused to. */
+/** The bot did not answer. */
 export class InteractionFailed extends Error {}
+
+/** Return why an interaction was refused; Discord names the data as a whole where a part of it is wrong. */
+export function whyRefused(error) {
+    return error.detail?.path === "data" ? error.detail.message : explain(error);
+}
 
 /**
  * Send an interaction, and wait for what comes of it.

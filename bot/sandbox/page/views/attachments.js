@@ -98,7 +98,7 @@ function textView(app, file, messageId) {
         <pre tabindex="0" aria-label="Beginning of ${file.filename}"><code
             .innerHTML=${highlightedCode(shown.join("\n"), language)}></code></pre>
         <div class="text-file-foot">
-            ${lines.length > PREVIEW_LINES ? moreButton(app, preview, lines.length - PREVIEW_LINES, messageId) : nothing}
+            ${moreButton(app, preview, lines.length - PREVIEW_LINES, messageId)}
             <a class="file-name" href=${file.url} target="_blank" rel="noopener" download=${file.filename}
                 ><bdi>${file.filename}</bdi></a
             >
@@ -109,6 +109,9 @@ function textView(app, file, messageId) {
 }
 
 function moreButton(app, preview, count, messageId) {
+    if (count <= 0) {
+        return nothing;
+    }
     const toggle = () => {
         preview.open = !preview.open;
         app.touch(messageId);

@@ -9,8 +9,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { ref } from "../vendor/lit-html/directives/ref.js";
 
-import { AUTOCOMPLETE, COMMAND, InteractionFailed, interact } from "../interactions.js";
-import { explain } from "../wording.js";
+import { AUTOCOMPLETE, COMMAND, InteractionFailed, interact, whyRefused } from "../interactions.js";
 import { inSight } from "./floating.js";
 import { icon } from "./icons.js";
 import { inside } from "./inside.js";
@@ -56,6 +55,7 @@ export function formView(app, form) {
     const about = entry.options.find((one) => one.name === focused)?.description ?? entry.description;
     const wrong = entry.options.map((one) => form.fields.get(one.name).error).find(Boolean);
     const ordered = [...entry.options].sort((one, other) => Number(other.required ?? 0) - Number(one.required ?? 0));
+    const shown = ordered.filter((one, at) => !isLaterFile(form, ordered, one, at));
     return html`<div
         class="command-form"
         role="group"
@@ -64,7 +64,7 @@ export function formView(app, form) {
     >
         <div class="command-fields">
             <span class="command-chosen">/${entry.name}</span>
-            ${ordered.map((option, at) => fieldView(app, form, option, at === 0))}
+            ${shown.map((option, at) => fieldView(app, form, option, at === 0))}
             <button
                 type="button"
                 class="icon-button send"
@@ -89,6 +89,12 @@ export function formView(app, form) {
             <bdi>${wrong ?? about}</bdi>
         </p>
     </div>`;
+}
+
+/** Return whether an option is one more file, and the file before it is not given yet. */
+function isLaterFile(form, ordered, option, at) {
+    const before = ordered.slice(0, at).findLast((one) => one.type === ATTACHMENT);
+    return option.type === ATTACHMENT && !option.required && before !== undefined && !form.fields.get(before.name).file;
 }
 
 function fieldView(app, form, option, first) {
@@ -272,10 +278,19 @@ function choiceView(app, form, option, choice, at) {
         aria-selected=${String(active)}
         class=${active ? "popup-option active" : "popup-option"}
         @mousedown=${press}
+        @mousemove=${() => point(app, form.list, at)}
         ${active ? ref(inSight) : nothing}
     >
         <bdi class="popup-label">${choice.label}</bdi>
     </li>`;
+}
+
+/** The line under the pointer is the one that Enter takes; two marked lines would leave that open. */
+export function point(app, list, at) {
+    if (list.active !== at) {
+        list.active = at;
+        app.update();
+    }
 }
 
 function take(app, form, option, choice) {
@@ -299,9 +314,12 @@ function onFieldKey(app, form, option, event) {
         event.preventDefault();
         app.update();
     } else if ((event.key === "Enter" || event.key === "Tab") && list?.choices[list.active]) {
-        take(app, form, option, list.choices[list.active]);
-        // Tab goes on to the next field by itself; Enter stays, and the next one sends.
-        if (event.key === "Enter") {
+        const choice = list.choices[list.active];
+        const inFull = form.fields.get(option.name).text === choice.label;
+        take(app, form, option, choice);
+        // Tab goes on to the next field by itself. Enter stays, and the next one sends; it sends at once what was typed
+        // in full.
+        if (event.key === "Enter" && !inFull) {
             event.preventDefault();
             event.stopPropagation();
         }
@@ -442,7 +460,7 @@ function tellFailure(app, form, error) {
         inside(app).slash = form;
         app.update();
     };
-    const why = error instanceof InteractionFailed ? "the application did not respond." : explain(error);
+    const why = error instanceof InteractionFailed ? "the application did not respond." : whyRefused(error);
     const action = app.ui.channelId === form.channelId ? { label: "Edit and try again", run: again } : null;
     app.alert(`/${form.entry.name}: ${why}`, { action });
 }

@@ -1,4 +1,4 @@
-/** The slash commands that the person may use here: loaded, told apart by their sub-commands, found by what is typed. */
+/** The slash commands that the person may use here: loaded, with their sub-commands, found by what is typed. */
 
 import { inside } from "./inside.js";
 
@@ -12,15 +12,17 @@ const STALE_MS = 30_000;
 /** Load the index if there is none, or none of late: commands are registered anew whenever the bot starts. */
 export async function loadCommands(app) {
     const state = inside(app);
-    if (state.indexAt && Date.now() - state.indexAt < STALE_MS) {
+    const { channelId } = app.ui;
+    if (state.indexOf === channelId && Date.now() - state.indexAt < STALE_MS) {
         return;
     }
-    state.indexAt = Date.now();
+    Object.assign(state, { indexOf: channelId, indexAt: Date.now() });
     try {
-        app.store.setCommands(await app.api.get(`/guilds/${app.store.guild.id}/application-command-index`));
+        // Of the place: who may use what can differ from channel to channel, and direct messages have no server.
+        app.store.setCommands(await app.api.get(`/channels/${channelId}/application-command-index`));
         state.indexError = "";
     } catch (error) {
-        state.indexAt = 0;
+        state.indexOf = null;
         state.indexError = error.message;
     }
     app.update();

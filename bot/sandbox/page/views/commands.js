@@ -8,7 +8,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ref } from "../vendor/lit-html/directives/ref.js";
 
-import { formView, newForm, suggestionsView } from "./command_form.js";
+import { formView, newForm, point, suggestionsView } from "./command_form.js";
 import { entriesOf, found, loadCommands } from "./command_index.js";
 import { inSight } from "./floating.js";
 import { icon } from "./icons.js";
@@ -151,6 +151,7 @@ function entryView(app, entry, at, active) {
         aria-selected=${String(active)}
         class=${active ? "popup-option active" : "popup-option"}
         @mousedown=${press}
+        @mousemove=${() => point(app, inside(app).slash, at)}
         ${active ? ref(inSight) : nothing}
     >
         <span class="popup-words">

@@ -6,8 +6,7 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
-import { COMPONENT, InteractionFailed, interact } from "../interactions.js";
-import { explain } from "../wording.js";
+import { COMPONENT, InteractionFailed, interact, whyRefused } from "../interactions.js";
 import { attachmentsView } from "./attachments.js";
 import { dropdown } from "./dropdown.js";
 import { icon } from "./icons.js";
@@ -176,7 +175,7 @@ async function use(app, message, component, values) {
             openModal(app, answer.data);
         }
     } catch (error) {
-        const why = error instanceof InteractionFailed ? "This interaction failed" : explain(error);
+        const why = error instanceof InteractionFailed ? "This interaction failed" : whyRefused(error);
         state.failed.set(message.id, why);
     } finally {
         state.busy.delete(message.id);

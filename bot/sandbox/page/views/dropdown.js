@@ -113,6 +113,13 @@ function listView(app, of, open, chosen) {
 
 function optionView(app, of, open, chosen, option, at) {
     const selected = chosen.includes(option.value);
+    const emoji = option.emoji?.id ? "" : option.emoji?.name;
+    const point = () => {
+        if (open.active !== at) {
+            open.active = at;
+            of.refresh();
+        }
+    };
     // Not on click: by then the field has lost the focus, and the list is gone.
     const press = (event) => {
         event.preventDefault();
@@ -124,9 +131,10 @@ function optionView(app, of, open, chosen, option, at) {
         class=${at === open.active ? "popup-option active" : "popup-option"}
         aria-selected=${String(selected)}
         @mousedown=${press}
+        @mousemove=${point}
         ${at === open.active ? ref(inSight) : nothing}
     >
-        ${option.emoji?.name && !option.emoji.id ? html`<span class="option-emoji">${option.emoji.name}</span>` : nothing}
+        ${emoji ? html`<span class="option-emoji">${emoji}</span>` : nothing}
         <span class="popup-words">
             <bdi class="popup-label">${option.label}</bdi>
             ${option.description ? html`<bdi class="popup-about">${option.description}</bdi>` : nothing}

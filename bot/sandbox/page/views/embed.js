@@ -14,6 +14,7 @@ export function embedsView(app, embeds) {
 
 function embedView(app, embed) {
     const colour = Number.isInteger(embed.color) ? `#${(embed.color & 0xffffff).toString(16).padStart(6, "0")}` : "";
+    const { author, description, fields = [] } = embed;
     const act = (event) => onMarkdownEvent(app, event);
     return html`<section
         class="embed"
@@ -21,10 +22,10 @@ function embedView(app, embed) {
         @click=${act}
         @keydown=${act}
     >
-        ${embed.author?.name ? html`<p class="embed-author">${linked(embed.author.name, embed.author.url)}</p>` : nothing}
+        ${author?.name ? html`<p class="embed-author">${linked(author.name, author.url)}</p>` : nothing}
         ${embed.title ? html`<p class="embed-title">${linked(embed.title, embed.url)}</p>` : nothing}
-        ${embed.description ? html`<div class="embed-text">${markdown(app, embed.description, { small: true })}</div>` : nothing}
-        ${embed.fields?.length ? html`<div class="embed-fields">${embed.fields.map((one) => fieldView(app, one))}</div>` : nothing}
+        ${description ? html`<div class="embed-text">${markdown(app, description, { small: true })}</div>` : nothing}
+        ${fields.length ? html`<div class="embed-fields">${fields.map((one) => fieldView(app, one))}</div>` : nothing}
         ${pictureView(embed.image ?? embed.thumbnail)} ${footView(embed)}
     </section>`;
 }

@@ -14,7 +14,11 @@ const EDGE = 8;
  * It stays the same function for all, or lit would call it at each render.
  */
 export function floating(element) {
-    if (!element || element.matches(":popover-open")) {
+    afterDrawing(element, float);
+}
+
+function float(element) {
+    if (element.matches(":popover-open")) {
         return;
     }
     element.showPopover();
@@ -47,14 +51,23 @@ function place(element, anchor) {
 
 /** A `ref` for a `<dialog>`: opens it as a modal, and puts the focus on its first field. */
 export function modal(element) {
-    if (!element || element.open) {
-        return;
-    }
-    element.showModal();
-    element.querySelector("[data-first], input, textarea, [role=combobox]")?.focus();
+    afterDrawing(element, (dialog) => {
+        if (dialog.open) {
+            return;
+        }
+        dialog.showModal();
+        dialog.querySelector("[data-first], input, textarea, [role=combobox]")?.focus();
+    });
 }
 
 /** A `ref` that keeps the chosen line of a list in sight. */
 export function inSight(element) {
-    element?.scrollIntoView({ block: "nearest" });
+    afterDrawing(element, (line) => line.scrollIntoView({ block: "nearest" }));
+}
+
+/** lit hands an element over before it is in the document, and nothing once it is gone. */
+function afterDrawing(element, act) {
+    if (element) {
+        queueMicrotask(() => element.isConnected && act(element));
+    }
 }

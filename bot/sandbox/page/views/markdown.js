@@ -1,9 +1,9 @@
 /**
  * Markdown as Discord shows it: the only way in which text from the network becomes HTML.
  *
- * markdown-it makes tokens by our rules, its renderer escapes, and DOMPurify lets through what is listed here. Bots edit
- * messages several times a second: what was rendered is kept by its text, and in the page only the blocks that differ
- * are replaced, so that a selection, an open spoiler or the scrolling of a code block survives the next edit.
+ * markdown-it makes tokens by our rules, its renderer escapes, and DOMPurify lets through what is listed here. Bots
+ * edit messages several times a second: what was rendered is kept by its text, and in the page only the blocks that
+ * differ are replaced, so that a selection, an open spoiler or the scrolling of code survives the next edit.
  */
 
 import { html, noChange } from "../vendor/lit-html/lit-html.js";
@@ -47,18 +47,20 @@ const escape = md.utils.escapeHtml;
 const kept = new Map();
 
 /**
- * Show a text as Markdown.
+ * Return what shows a text as Markdown.
  *
  * @param options `small`: headings and emoji stay as large as text; `everyone`: @everyone is a mention.
  */
-export function markdown(app, text, { small = false, everyone = false } = {}) {
+export function markdown(app, written, { small = false, everyone = false } = {}) {
+    // Discord itself takes empty lines away from both ends.
+    const text = written.replace(/^(?:[^\S\n]*\n)+|\s+$/g, "");
     if (text.length > LONGEST) {
         return html`<div class="md md-plain">${longText(text)}</div>`;
     }
     return html`<div class=${small ? "md md-small" : "md"} ${blocks(app, text, everyone)}></div>`;
 }
 
-/** Text that no Discord would send: as it is, in pieces that a browser can lay out, and all of it only when asked for. */
+/** Text that no Discord would send: as it is, its beginning first, and all of it only when asked for. */
 function longText(text) {
     const head = text.slice(0, LONGEST);
     const count = (text.length - LONGEST).toLocaleString("en-US");
@@ -172,7 +174,8 @@ function messageLink(app, text) {
     const name = escape(app.store.placeName(place));
     const there = message ? ` data-message="${message}"` : "";
     const sign = message ? '<span class="jump-sign"></span>' : "";
-    return `<span class="mention" role="link" tabindex="0" data-channel="${channel}"${there}>${placeHtml(name)}${sign}</span>`;
+    const leads = `role="link" tabindex="0" data-channel="${channel}"${there}`;
+    return `<span class="mention" ${leads}>${placeHtml(name)}${sign}</span>`;
 }
 
 /** A place's name; the sign in front of it is decoration, made by the style sheet. */
@@ -202,8 +205,8 @@ function timeHtml({ at, form }) {
         return escape(`<t:${at}:${form}>`);
     }
     const relative = form === "R" ? ` data-relative="${at}"` : "";
-    const shown = escape(styledTime(at, form));
-    return `<time class="timestamp" datetime="${when.toISOString()}" title="${escape(longTime(at))}"${relative}>${shown}</time>`;
+    const about = `datetime="${when.toISOString()}" title="${escape(longTime(at))}"${relative}`;
+    return `<time class="timestamp" ${about}>${escape(styledTime(at, form))}</time>`;
 }
 
 function sanitised(markup) {

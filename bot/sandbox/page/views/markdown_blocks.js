@@ -2,7 +2,7 @@
  * Discord's blocks: code, quotes, headings, small print, lists, and text between them in which every newline counts.
  *
  * It takes the place of markdown-it's own block parser, whose paragraphs, lazy lines and indented code people do not
- * know from Discord. The text is walked from front to back; what is in quotes and items is walked as texts of their own.
+ * know from Discord. The text is walked from front to back; what is in a quote or an item is walked as its own text.
  */
 
 const FENCE = "```";
@@ -71,7 +71,7 @@ function block(walk, line) {
     return ITEM.test(line) && walk.inside.depth < DEEPEST ? list(walk) : false;
 }
 
-/** Add the text that stood before a block as a paragraph; the newline before a block is the block's, as the one after. */
+/** Add the text that stood before a block as a paragraph; the newline in front of a block belongs to the block. */
 function flush(walk, upTo) {
     const text = walk.text.slice(walk.plain, upTo).replace(/\n$/, "");
     if (text.trim()) {

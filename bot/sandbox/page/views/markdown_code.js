@@ -1,4 +1,4 @@
-/** Code blocks: coloured by highlight.js, or by the ANSI colours in them. What comes back is HTML, with all text escaped. */
+/** Code blocks: coloured by highlight.js, or by the ANSI colours in them; as HTML, with all text escaped. */
 
 import hljs from "../vendor/highlight/highlight.min.js";
 

@@ -7,8 +7,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ref } from "../vendor/lit-html/directives/ref.js";
 
-import { InteractionFailed, MODAL, interact } from "../interactions.js";
-import { explain } from "../wording.js";
+import { InteractionFailed, MODAL, interact, whyRefused } from "../interactions.js";
 import { dropdown } from "./dropdown.js";
 import { modal } from "./floating.js";
 import { inside } from "./inside.js";
@@ -294,7 +293,7 @@ function unexplained(dialog, error) {
             rest.push(text);
         }
     }
-    return rest.join(" ") || (dialog.errors.size ? "" : explain(error));
+    return rest.join(" ") || (dialog.errors.size ? "" : whyRefused(error));
 }
 
 function* errorsIn(errors, path = "") {

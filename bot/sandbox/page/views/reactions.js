@@ -76,6 +76,7 @@ export function addButton(app, message, where) {
         app.ui.menuAt = where;
         app.touch(message.id);
     };
+    const words = where === "tool" ? html`<span class="tool-name" aria-hidden="true">Add reaction</span>` : nothing;
     const name = where === "tool" ? "icon-button tool" : "reaction add-reaction";
     return html`<span class="picker-anchor" @keydown=${(event) => onPickerKey(app, message, event)}>
         <button
@@ -87,7 +88,7 @@ export function addButton(app, message, where) {
             data-menu=${menu}
             @click=${toggle}
         >
-            ${icon("smile")}${where === "tool" ? html`<span class="tool-name" aria-hidden="true">Add reaction</span>` : nothing}
+            ${icon("smile")} ${words}
         </button>
         ${open ? pickerView(app, message, menu) : nothing}
     </span>`;
