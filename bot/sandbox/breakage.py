@@ -113,8 +113,8 @@ class Breakage:
         return "Discord's limits hold." if on else "There are no limits now."
 
     async def _fail(self, _on: bool | None, _channel_id: int | None) -> str:
-        self._faults.next("POST", _MESSAGES, Fault.status(503), FAILURES)
-        self._faults.next("PATCH", _MESSAGE, Fault.status(503), FAILURES)
+        self._faults.next("POST", _MESSAGES, Fault.html(503), FAILURES)
+        self._faults.next("PATCH", _MESSAGE, Fault.html(503), FAILURES)
         return f"Its next {FAILURES} posts and {FAILURES} edits fail. Write to it: the answer comes all the same."
 
     async def _slow_down(self, on: bool | None, _channel_id: int | None) -> str:
@@ -128,7 +128,7 @@ class Breakage:
             Control(
                 "mute",
                 "Forbid the bot to write here",
-                "It loses the permission in this channel and its threads. It says so where it still can.",
+                "It loses the permission in this channel and its threads. Requests end with ⏹️, as it can say nothing.",
                 _PLACE,
                 self._mute,
                 Kind.SWITCH,

@@ -57,7 +57,7 @@ class Gateway:
         self._out = False
         self._cut_until = 0.0
         self._losing = False
-        self._closed = False
+        self._ended = anyio.Event()
 
     # -- what tests and the demo ask for ---------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Gateway:
             self._out = False
 
     def cut(self, seconds: float, *, forget: bool = False) -> None:
-        """An outage of so many seconds; `forget`: the sessions are lost with it, and nothing is kept for RESUME."""
+        """Reset the bot's connections and let none in for so long; `forget`: nor is anything kept for RESUME."""
         self._cut_until = self._state.clock() + seconds
         self._drop_all()
         if forget:
@@ -124,7 +124,8 @@ class Gateway:
 
     async def shut_down(self) -> None:
         """Close every connection for good and take no new one."""
-        self._out = self._closed = True
+        self._out = True
+        self._ended.set()
         self._close(list(self._connections), 1001)
         with anyio.move_on_after(CLOSE_WAIT_SECONDS):
             while self._connections:
@@ -182,7 +183,7 @@ class Gateway:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one websocket until either side ends it."""
-        if self._refuses(request):
+        if self._refuses(request) or not await self._outlasts_cut(request):
             return web.Response(status=503)
         ws = web.WebSocketResponse(timeout=CLOSE_WAIT_SECONDS, max_msg_size=1 << 20)
         await ws.prepare(request)
@@ -202,15 +203,27 @@ class Gateway:
         return ws
 
     def _refuses(self, request: web.Request) -> bool:
-        if self._closed:
+        if self._ended.is_set():
             return True
         if "Origin" in request.headers:  # a browser
             return False
-        is_out = self._out or self._state.clock() < self._cut_until
-        if is_out or self.refuse_connections > 0:
+        if self._out or self.refuse_connections > 0:
             self.refuse_connections = max(0, self.refuse_connections - 1)
             return True
         return False
+
+    async def _outlasts_cut(self, request: web.Request) -> bool:
+        """Wait for the end of a cut; False if the client has left by then, or the server ends.
+
+        Clients that are refused come back later and later, long after the end.
+        """
+        if "Origin" in request.headers:
+            return True
+        while (left := self._cut_until - self._state.clock()) > 0:
+            with anyio.move_on_after(left):
+                await self._ended.wait()
+                return False
+        return request.transport is not None and not request.transport.is_closing()
 
     async def _read_frames(self, ws: web.WebSocketResponse, connection: Connection) -> int:
         """Handle frames until the end, and return the code that the client closed with, or 1006."""
