@@ -22,6 +22,7 @@ from bot.preflight import token_of
 from bot.redaction import Redactor
 from bot.setup.answers import Answers
 from bot.setup.asking import Conversation
+from bot.setup.cautions import cautions
 from bot.setup.options import Options, Present, answers_without_asking
 from bot.setup.portal import Portal
 from bot.setup.texts import agents_text, env_text
@@ -46,6 +47,8 @@ def run_init(env_file: Path, options: Options, *, asks: bool) -> int:
         else:
             answers, invitation = answers_without_asking(options, present), ""
         changes = _changes(present, answers)
+        for caution in cautions(env_file, answers.workspace, changes):
+            click.echo(caution.line())
         if not _agreed(changes, answers, options, asks=asks):
             click.echo("Nothing was written.")
             return 1

@@ -13,7 +13,7 @@ import anyio
 from tests import warm
 from tests.commands import LIMIT, environment
 
-CTRL_C = "\x03"
+CTRL_C = b"\x03"
 
 
 class Terminal:
@@ -41,8 +41,22 @@ class Terminal:
         """Type a line."""
         os.write(self._fd, f"{text}\n".encode())
 
-    def press(self, key: str) -> None:
-        os.write(self._fd, key.encode())
+    async def interrupt(self) -> int:
+        """Press Ctrl-C, again each second as people do, and return the exit code.
+
+        A signal that comes just before Python begins to wait for a line is noticed with the next one only.
+        """
+
+        async def press() -> None:
+            while True:
+                os.write(self._fd, CTRL_C)
+                await anyio.sleep(1)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(press)
+            code = await self.end()
+            tasks.cancel_scope.cancel()
+        return code
 
     async def answer(self, question: str, line: str) -> None:
         await self.expect(question)

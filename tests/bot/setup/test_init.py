@@ -17,7 +17,7 @@ from bot.sandbox import FakeDiscord
 from bot.sandbox.model import Intents
 from tests import warm
 from tests.agents import scenario
-from tests.bot.setup.terminal import CTRL_C, terminal
+from tests.bot.setup.terminal import terminal
 from tests.commands import LIMIT, environment
 
 PERSON = "123456789012345678"
@@ -75,12 +75,17 @@ def init(directory: Path, *arguments: str, stdin: str = "", **settings: str) -> 
 async def test_who_answers_the_questions_has_a_bot_that_the_doctor_finds_well(tmp_path: Path) -> None:
     """R8: wrong answers are asked again, nothing shows the token, and what is written is for its owner alone."""
     works, broken = agent(tmp_path / "one"), agent(tmp_path / "two", exit=4)
-    where = repository(tmp_path / "site")
+    where, found = repository(tmp_path / "site"), tmp_path / "bin"
+    found.mkdir()
+    (found / "gemini").write_text(f"#!/bin/sh\nexec {works}\n")
+    (found / "gemini").chmod(0o755)
     async with FakeDiscord() as discord:
         discord.granted_intents &= ~Intents.MESSAGE_CONTENT
         developers, twin = discord.add_role("The Developers"), discord.add_role("Twin")
         discord.add_role("twin")
-        async with terminal(tmp_path, "init", WEFT_DISCORD_API=discord.api_url) as person:
+        ana = discord.user("ana")
+        given = {"WEFT_DISCORD_API": discord.api_url, "PATH": f"{found}:{os.environ['PATH']}", "GEMINI_API_KEY": "k"}
+        async with terminal(tmp_path, "init", **given) as person:
             await person.answer("Token (hidden)", "canary with spaces")
             await person.expect("no spaces in it")
             await person.answer("Token (hidden)", "another.canary.token")
@@ -90,10 +95,12 @@ async def test_who_answers_the_questions_has_a_bot_that_the_doctor_finds_well(tm
             discord.granted_intents |= Intents.MESSAGE_CONTENT
             await person.answer("Enter: look again", "")
             await person.expect("Message Content is on")
-            await person.answer("Command", "no-such-agent acp")
+            await person.answer("Number, or a command [1]", "no-such-agent acp")
             await person.answer("no-such-agent was not found", broken)
             await person.answer("k: keep it", "o")
-            await person.answer("Command", works)
+            await person.expect("1) gemini --acp")
+            await person.answer("Number, or a command", "1")
+            await person.answer("GEMINI_API_KEY is set here", "")
             await person.answer("Directory", "/dev/null")
             await person.answer("is not a directory", str(tmp_path / "work" / "{thread_id}"))
             await person.answer("Make it at the end?", "y")
@@ -109,8 +116,8 @@ async def test_who_answers_the_questions_has_a_bot_that_the_doctor_finds_well(tm
             await person.answer("Roles:", "the developer, twin")
             await person.expect("did you mean The Developers?")
             await person.answer("more than one role", f"@the developers, {twin}")
-            await person.answer("People:", f"ana, {PERSON}")
-            await person.answer("'ana'", PERSON)
+            await person.answer("People:", f"nobody, {PERSON}")
+            await person.answer("there is no member called 'nobody'", f"ANA, {PERSON}")
             await person.answer("Roles that approve", str(twin))
             await person.answer("Address for health", "0.0.0.0:1")
             await person.answer("not a loopback address", "127.0.0.1:8085")
@@ -128,11 +135,12 @@ async def test_who_answers_the_questions_has_a_bot_that_the_doctor_finds_well(tm
     assert settings.discord_token is not None
     assert settings.discord_token.get_secret_value() == discord.token
     who = (settings.allowed_roles, settings.allowed_users, settings.approver_roles, settings.health)
-    assert who == ((developers, twin), (int(PERSON),), (twin,), "127.0.0.1:8085")
+    assert who == ((developers, twin), (ana.id, int(PERSON)), (twin,), "127.0.0.1:8085")
     assert settings.agents_file is not None
     agents = settings.agents_file.agents(settings.workspace)
-    assert [shlex.join(one.command) for one in agents] == [works, works]
-    assert (agents.default, agents.names[1], agents.projects["site"].base) == ("python", "second", "trunk")
+    assert [shlex.join(one.command) for one in agents] == ["gemini --acp", works]
+    assert (agents.names, agents.default, agents.projects["site"].base) == (("gemini", "second"), "gemini", "trunk")
+    assert agents.profile("gemini").env == ("GEMINI_API_KEY",)
     assert (tmp_path / "work").is_dir()
     assert private(tmp_path / ".env")
     assert private(tmp_path / "weft.toml")
@@ -186,9 +194,8 @@ async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, step: str) -> None:
             await person.answer("Number [1]", "")
             await person.answer("Address for health", "")
             await person.expect("Write this?")
-        person.press(CTRL_C)
-        await person.expect("Nothing was written.")
-        assert await person.end() == 130
+        assert await person.interrupt() == 130
+        assert person.shown.endswith("\nNothing was written.\n")
     assert sorted(path.name for path in there(tmp_path)) == ["home", "one", "state", "tmp"]
 
 

@@ -1,0 +1,45 @@
+"""What a person should know of the place where the token is about to lie; none of it keeps the bot from working."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from bot.agents.checks import fixed_part
+from bot.ops.doctor.finding import Finding, warn
+from bot.setup.writing import Change
+from bot.work.workspace.repository import find_repository
+
+
+def cautions(env_file: Path, workspace: str, changes: Sequence[Change]) -> Iterator[Finding]:
+    """Say who may come across the token: agents that look around in their workspace, and readers of a repository."""
+    directory = env_file.absolute().parent
+    if workspace and env_file.absolute().is_relative_to(fixed_part(workspace)):
+        text = (
+            f"{env_file} lies in the workspace, where agents read what they find: choose another place for one of them"
+        )
+        yield warn("token", text)
+    try:
+        repository = find_repository(directory)
+        told = _ignored(repository.root, directory) if repository is not None else []
+    except OSError:
+        return
+    names = [
+        env_file.name,
+        *(f"{env_file.name}.0.bak" for one in changes if one.path == env_file and one.old is not None),
+    ]
+    if repository is not None and not all(any(fnmatch(name, pattern) for pattern in told) for name in names):
+        text = f"{env_file} lies in the git repository {repository.root}: add {env_file.name}* to its .gitignore"
+        yield warn("token", text)
+
+
+def _ignored(*directories: Path) -> list[str]:
+    """Return the patterns that git ignores in these directories, as far as they are about names alone."""
+    lines = [
+        line.strip().lstrip("/")
+        for directory in dict.fromkeys(directories)
+        if (directory / ".gitignore").is_file()
+        for line in (directory / ".gitignore").read_text(errors="replace").splitlines()
+    ]
+    return [line for line in lines if line and not line.startswith(("#", "!"))]
