@@ -21,7 +21,7 @@ import { keepOneStop } from "./views/message_list.js";
 import { shell } from "./views/shell.js";
 import { explain } from "./wording.js";
 
-const TOAST_MS = 6_000;
+const TOAST_MS = 5_000;
 const HIGHLIGHT_MS = 2_500;
 const PHONE = "(max-width: 700px)";
 
@@ -334,7 +334,7 @@ export class App {
             return;
         }
         const toast = { id: newNonce(), text };
-        this.ui.toasts = [...this.ui.toasts, toast].slice(-3);
+        this.ui.toasts = [...this.ui.toasts, toast].slice(-2);
         setTimeout(() => {
             this.ui.toasts = this.ui.toasts.filter((one) => one !== toast);
             this.update();

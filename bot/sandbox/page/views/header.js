@@ -13,7 +13,12 @@ export function header(app) {
     return html`<header class="place-head">
         ${app.ui.phone ? drawerButton(app) : nothing}
         ${parent
-            ? html`<a class="crumb" href="#/${parent.id}" @click=${(event) => goTo(app, event, parent.id)}>
+            ? html`<a
+                      class="crumb"
+                      href="#/${parent.id}"
+                      aria-label=${parent.name}
+                      @click=${(event) => goTo(app, event, parent.id)}
+                  >
                       ${icon(parent.type === ChannelType.FORUM ? "forum" : "hash")}<span>${parent.name}</span></a
                   ><span class="crumb-sign" aria-hidden="true">›</span>`
             : nothing}

@@ -19,8 +19,6 @@ import { messageView, startsGroup } from "./message.js";
 import { starterOf } from "./starters.js";
 import { tour } from "./tour.js";
 
-const HAS_THREAD = 1 << 5;
-
 /** The function that `ref` calls has to stay the same, or it is called at each drawing. */
 const attachers = new WeakMap();
 
@@ -208,13 +206,8 @@ function starter(app) {
     }
     const seen = [message, app.touches(message.id), store.namesVersion, app.ui.menu, app.ui.editing];
     return html`<div class="starter">
-        ${guard(seen, () => messageView(app, withoutThread(message), { grouped: false, highlight: false }))}
+        ${guard(seen, () => messageView(app, message, { grouped: false, highlight: false }))}
     </div>`;
-}
-
-/** Within the thread nobody needs the way to it. */
-function withoutThread({ thread: _here, ...message }) {
-    return { ...message, flags: message.flags & ~HAS_THREAD };
 }
 
 /** The way back to the newest message, while that is out of sight. */

@@ -7,6 +7,8 @@ import { icon } from "./icons.js";
 import { menuButton } from "./menu.js";
 import { agoText } from "./times.js";
 
+const EMPTY = "There is no thread here yet.";
+
 export function threadsButton(app) {
     return menuButton(app, {
         id: "threads",
@@ -22,7 +24,7 @@ function list(app) {
     const closed = (one) => Boolean(one.thread_metadata?.archived);
     return html`<div class="thread-list">
         ${group(app, "Open", threads.filter((one) => !closed(one)))} ${group(app, "Closed", threads.filter(closed))}
-        ${threads.length ? nothing : html`<p class="thread-list-empty">There is no thread here yet.</p>`}
+        ${threads.length ? nothing : html`<p class="thread-list-empty" role="menuitem" aria-disabled="true">${EMPTY}</p>`}
     </div>`;
 }
 
@@ -30,13 +32,15 @@ function group(app, title, threads) {
     if (!threads.length) {
         return nothing;
     }
-    return html`<p class="popup-title">${title}</p>
+    return html`<div role="group" aria-label=${title}>
+        <p class="popup-title" aria-hidden="true">${title}</p>
         ${threads.map(
             (one) => html`<button role="menuitem" tabindex="-1" @click=${() => app.open(one.id)}>
                 ${icon("thread")}<span class="popup-name">${one.name}</span>
                 <span class="popup-note">${agoText(timeOf(one.last_message_id ?? one.id), Date.now())}</span>
             </button>`,
-        )}`;
+        )}
+    </div>`;
 }
 
 async function fetchClosed(app) {
