@@ -55,7 +55,7 @@ class Guard:
         if any(origin != self._origin for origin in request.headers.getall("Origin", [])):
             return "Other web sites may not use this server."
         # A link to the page may be followed from anywhere; what it loads then comes from the page itself.
-        followed = request.path == "/" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        followed = request.path == "/" and request.headers.get("Sec-Fetch-Dest") == "document"
         if not followed and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
             return "Other web sites may not use this server."
         return ""

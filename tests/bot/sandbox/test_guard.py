@@ -58,9 +58,11 @@ async def test_a_foreign_site_reaches_nothing_whatever_its_browser_tells_of_it()
 
 async def test_a_link_from_elsewhere_leads_to_the_page_alone() -> None:
     async with FakeDiscord() as fd, aiohttp.ClientSession() as session:
-        followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-        found = [(await session.get(fd.url + route, headers=followed)).status for route in ("/", "/_sandbox/info")]
-    assert found == [200, 403]
+        found = [
+            (await session.get(fd.url + route, headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": into})).status
+            for route, into in (("/", "document"), ("/", "iframe"), ("/_sandbox/info", "document"))
+        ]
+    assert found == [200, 403, 403]
 
 
 async def test_a_foreign_site_gets_no_websocket_and_cannot_write_without_being_asked() -> None:
