@@ -16,7 +16,7 @@ from bot.config import EX_CONFIG, EX_SECOND_INSTANCE
 from bot.model import Outcome
 from bot.reply.render import HEADLINES
 from bot.work.errors import LOGIN, ROWS
-from tests.test_docs import CONFIGURATION, modules
+from tests.test_docs import CONFIGURATION
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
@@ -25,10 +25,13 @@ SPEAKING = ("fail", "warn", "leave", "ConfigError", "ServiceError", "AgentsFileE
 LEAST = 5
 """Characters of a fragment, below which it would be found anywhere."""
 
+GOES_ON = re.compile(r"\"\s*\n\s*[rf]*\"")
+
 Message = tuple[str, ...]
 """The fragments of a message, between what differs each time."""
 
 
+@cache
 def listed() -> list[Message]:
     """The messages in the first columns of the tables."""
     cells = [line.split(" | ")[0] for line in PAGE.splitlines() if line.startswith("| ")]
@@ -41,15 +44,11 @@ def fragments(text: str) -> Message:
 
 @cache
 def said() -> str:
-    """Every text of the code, and the scripts and the page as they are."""
-    texts = [
-        node.value
-        for tree in modules().values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
+    """The sources, in which texts that go on in the next line are joined: to parse all of them takes seconds."""
+    python = [path for package in ("acp", "pool", "bot") for path in (ROOT / package).rglob("*.py")]
     pages = [one for one in (ROOT / "bot/sandbox/page").rglob("*.js") if "vendor" not in one.parts]
-    return "\0".join([*texts, *(path.read_text() for path in [*(ROOT / "scripts").glob("*.sh"), *pages])])
+    joined = [GOES_ON.sub("", path.read_text()) for path in python]
+    return "\0".join([*joined, *(path.read_text() for path in [*(ROOT / "scripts").glob("*.sh"), *pages])])
 
 
 def on_the_page(text: str) -> bool:
@@ -64,13 +63,13 @@ def test_every_message_on_the_page_is_one_that_weft_says() -> None:
 
 def texts_for_people() -> Iterator[tuple[str, str]]:
     """What commands say of a fault, with where it is said; ``…`` for what is put in."""
-    for path, tree in modules().items():
-        if not path.startswith(("bot/ops/doctor/", "bot/service/", "bot/setup/")) and path.count("/") > 1:
-            continue
-        for call in ast.walk(tree):
+    places = [*(ROOT / "bot").glob("*.py"), *(ROOT / "bot/ops").rglob("*.py")]
+    places += [path for name in ("agents", "service", "setup") for path in (ROOT / "bot" / name).glob("*.py")]
+    for path in places:
+        for call in ast.walk(ast.parse(path.read_text())):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in SPEAKING:
                 for text in filter(None, map(written, call.args)):
-                    yield path, text
+                    yield path.name, text
 
 
 def written(node: ast.expr) -> str:

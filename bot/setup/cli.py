@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,12 @@ from typing import Any
 import click
 
 from bot.usage import FILE, fail, leave
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [name for name in names if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name)]:
+        raise click.BadParameter(f"{wrong[0]!r} is not the name of a variable")
+    return names
 
 
 @click.command()
@@ -22,7 +29,9 @@ from bot.usage import FILE, fail, leave
 @click.option(
     "--agent", "agents", multiple=True, metavar="[NAME=]COMMAND", help='Such as "opencode acp"; several may be.'
 )
-@click.option("--agent-env", multiple=True, metavar="NAME", help="A variable that agents get, such as a key's.")
+@click.option(
+    "--agent-env", multiple=True, metavar="NAME", callback=_names, help="A variable that agents get, such as a key's."
+)
 @click.option("--workspace", default="", metavar="DIR", help="Where agents work; made if it is not there.")
 @click.option("--project", "projects", multiple=True, metavar="[NAME=]DIR", help="A git repository; several may be.")
 @click.option("--base", default="", metavar="BRANCH", help="Where the projects' branches begin; found if not given.")

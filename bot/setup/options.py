@@ -14,7 +14,15 @@ from bot.ops.doctor.rest import DISCORD
 from bot.preflight import token_of
 from bot.setup.answers import Agent, Answers, Project
 from bot.setup.portal import Portal, only_ids
-from bot.setup.reading import found_agents, read_agent, read_health, read_project, read_token, read_workspace
+from bot.setup.reading import (
+    found_agents,
+    read_agent,
+    read_health,
+    read_project,
+    read_token,
+    read_workspace,
+    refuse_controls,
+)
 
 T = TypeVar("T")
 
@@ -139,6 +147,8 @@ def ids_of(kind: str, given: Sequence[str], usual: tuple[int, ...], portal: Port
     """
     if not given:
         return usual
+    for text in given:
+        refuse_controls(text)
     if portal is None:
         return only_ids(kind, given)
     return portal.users(given) if kind == "user" else portal.roles(given)

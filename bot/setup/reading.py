@@ -158,6 +158,7 @@ def read_project(text: str, taken: Collection[str] = (), base: str = "") -> Proj
     """
     name, where = split_name(text)
     refuse_controls(where)
+    refuse_controls(base)
     path = Path(where).expanduser().absolute()
     if name in taken:
         raise ConfigError(f"there is a project called {name} already")

@@ -34,6 +34,18 @@ def test_a_token_that_could_be_committed_is_said(
     assert found == ([f"{env_file} lies in the git repository {tmp_path}: add .env* to its .gitignore"] if told else [])
 
 
+def test_a_group_that_can_no_longer_read_the_file_is_said(tmp_path: Path) -> None:
+    """R8: as that of a service's user."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("A=1\n")
+    said = []
+    for mode in (0o600, 0o640, 0o644):
+        env_file.chmod(mode)
+        said.append([one.text.partition(";")[0] for one in cautions(env_file, "/srv/work", [])])
+    assert said[::2] == [[], []]
+    assert said[1][0].endswith("and will be read by its owner alone")
+
+
 def test_a_token_in_the_workspace_is_said(tmp_path: Path) -> None:
     """R8"""
     inside, beside = tmp_path / "work" / "own" / ".env", tmp_path / ".env"

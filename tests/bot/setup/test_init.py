@@ -245,6 +245,18 @@ def test_all_that_is_missing_or_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / ".env").exists()
 
 
+def test_what_no_file_can_hold_is_refused(tmp_path: Path) -> None:
+    """R8: such as what a terminal sends in another encoding than its settings say."""
+    code, _, err = init(
+        tmp_path, "--non-interactive", "--workspace", "/srv/a\nb", "--allow-user", "an\udce9", DISCORD_TOKEN="x"
+    )
+    assert code == 78
+    assert err.count("there are characters in it that can't be shown") == 2
+    code, _, err = init(tmp_path, "--non-interactive", "--agent-env", "A B")
+    assert code == 2
+    assert "'A B' is not the name of a variable" in err
+
+
 def test_without_a_terminal_it_asks_nothing(tmp_path: Path) -> None:
     """R8: usage, as the command line is what is wrong."""
     code, out, err = init(tmp_path)
