@@ -9,8 +9,10 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import anyio
+from discord.utils import snowflake_time
 from playwright.async_api import Browser, Error, Locator, Page, expect
 
 from bot.sandbox import FakeDiscord, Message
@@ -18,6 +20,22 @@ from tests.browser.chromium import PATIENCE
 from tests.browser.watch import Watch
 
 PHONE = (390, 844)
+
+BEGIN = datetime(2026, 3, 2, 9, 41, 10, tzinfo=UTC)
+"""When the server begins for those who look at pictures; the seconds leave room for a slow run within the minute."""
+
+# Every date that the page makes is moved. Numbers stay as they are, so that "how long ago" is right.
+_CLOCK = """(() => {
+    const real = Date;
+    globalThis.Date = class extends real {
+        constructor(...given) {
+            if (given.length === 0) super(real.now() + SHIFT);
+            else if (given.length === 1 && !(given[0] instanceof real)) super(new real(given[0]).getTime() + SHIFT);
+            else super(...given);
+        }
+    };
+})();"""
+
 
 # What scrolls is whatever does around the list: the page may put it into a box or not.
 _DISTANCE = """log => {
@@ -107,8 +125,9 @@ class Client:
             return self.log.locator(f'[data-message-id="{number}"]')
         return self.log.get_by_role("article").filter(has_text=which)
 
-    def content(self, message: str | re.Pattern[str] | Message | int) -> Locator:
-        return self.message(message).locator(".content")
+    def content(self, text: str | re.Pattern[str]) -> Locator:
+        """The texts of messages that have a text in them; quotes of it in replies are not meant."""
+        return self.log.locator(".content").filter(has_text=text)
 
     async def action(self, message: Locator, name: str) -> None:
         """Press a button of a message's toolbar, which shows where the pointer is."""
@@ -120,7 +139,7 @@ class Client:
         """Use a slash command: choose it from the picker by its name, fill its options in by theirs, and send it."""
         await self.composer.press_sequentially(f"/{name}")
         picker = self.page.get_by_role("listbox", name="Commands")
-        await picker.get_by_role("option", name=re.compile(rf"^/{re.escape(name)}\b")).first.click()
+        await picker.get_by_role("option", name=re.compile(rf"^\/{re.escape(name)}\b")).first.click()
         await expect(picker).to_have_count(0)
         for option, value in options.items():
             await self.option(option).fill(value)
@@ -161,6 +180,10 @@ class Client:
             yield
         await anew.value
 
+    async def close_panel(self) -> None:
+        """Put the panel with things to try away."""
+        await self.page.get_by_role("button", name="Close panel").click()
+
     def allow(self, pattern: str) -> None:
         """Expect a fault that the test itself brings about."""
         self.watch.allow(pattern)
@@ -175,8 +198,15 @@ async def visiting(
     size: tuple[int, int] = (1280, 800),
     dark: bool = True,
     touch: bool = False,
+    pictured: bool = False,
 ) -> AsyncIterator[Client]:
-    """Open the page as a person, in a context that shares nothing with others; what went wrong on it fails the test."""
+    """Open the page as a person, in a context that shares nothing with others; what went wrong on it fails the test.
+
+    Args:
+        size: of the window, in pixels of the page.
+        touch: it is a phone, with fingers.
+        pictured: as for pictures, with two pixels for one and a clock that always begins at the same minute.
+    """
     watch = Watch(discord.url)
     context = await browser.new_context(
         viewport={"width": size[0], "height": size[1]},
@@ -186,11 +216,14 @@ async def visiting(
         is_mobile=touch,
         locale="en-GB",
         timezone_id="UTC",
-        accept_downloads=True,
+        device_scale_factor=2 if pictured else 1,
     )
     try:
         context.set_default_timeout(PATIENCE)
         watch.over(context)
+        if pictured:
+            shift = BEGIN - snowflake_time(discord.guild_id)
+            await context.add_init_script(_CLOCK.replace("SHIFT", str(int(shift.total_seconds() * 1000))))
         client = Client(discord, await context.new_page(), watch)
         try:
             await client.page.goto(discord.page_url)

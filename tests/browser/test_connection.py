@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,28 @@ from playwright.async_api import Browser, expect
 from tests.agents import scenario
 from tests.browser.client import visiting
 from tests.e2e.play import play
+from tests.e2e.process import HANG, connected, run
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_a_bot_that_is_killed_tells_once_what_it_broke_off_and_goes_on(tmp_path: Path, chromium: Browser) -> None:
+    """R1, R2, O1: the page stays open meanwhile; Continue brings the whole answer."""
+    agent = scenario(tmp_path, HANG, [{"text": "the whole answer"}], resume=True, counter="log")
+    async with connected(tmp_path, agent) as (discord, bot), visiting(chromium, discord) as owner:
+        await owner.mention("work")
+        await owner.open("work")
+        await expect(owner.content("so far")).to_be_visible()
+        await bot.signalled(signal.SIGKILL)
+        async with run(tmp_path, discord.api_url, discord.token, agent):
+            interrupted = owner.content("Interrupted")
+            await expect(interrupted).to_be_visible()
+            proceed = owner.log.get_by_role("button", name="Continue", exact=True)
+            await proceed.click()
+            await expect(owner.content("the whole answer")).to_be_visible()
+            await expect(interrupted).to_have_count(1)
+            await expect(proceed).to_have_count(0)
+            await expect(owner.content("the whole answer")).to_have_count(1)
 
 
 async def test_a_page_that_lost_its_connection_misses_and_doubles_nothing(tmp_path: Path, chromium: Browser) -> None:
