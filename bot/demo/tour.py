@@ -12,6 +12,18 @@ MENTION = "@Weft"
 
 
 @dataclass(frozen=True, slots=True)
+class By:
+    """A step that somebody else takes."""
+
+    person: str
+    text: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as the page takes it, which offers to act as that person."""
+        return {"text": self.text, "person": self.person}
+
+
+@dataclass(frozen=True, slots=True)
 class TourStop:
     """One thing to try.
 
@@ -23,13 +35,14 @@ class TourStop:
     title: str
     text: str
     prompt: str = ""
-    steps: tuple[str, ...] = ()
+    steps: tuple[str | By, ...] = ()
     person: str = "owner"
     place: str = "general"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the page takes it."""
-        made = {"title": self.title, "text": self.text, "prompt": self.prompt, "steps": list(self.steps)}
+        steps = [one if isinstance(one, str) else one.to_json() for one in self.steps]
+        made = {"title": self.title, "text": self.text, "prompt": self.prompt, "steps": steps}
         return {name: value for name, value in made.items() if value} | {"person": self.person, "place": self.place}
 
 
@@ -62,7 +75,7 @@ TOUR = (
         "Two people for what is dangerous",
         "A rule says that this command needs a second person, whoever asks for it.",
         f"{MENTION} run",
-        ("Press Allow once: it waits for a second person.", "Act as ben, an approver, and press it, too."),
+        ("Press Allow once: it waits for a second person.", By("ben", "As ben, an approver, press it, too.")),
         person="ana",
     ),
     TourStop(
@@ -137,7 +150,7 @@ TOUR = (
         "Keep to a budget",
         "When a thread has used up its budget, an approver decides about each further turn.",
         f"{MENTION} spend 0.60",
-        ("Write say more in the thread: it is over the budget.", "Act as ben and press Allow this turn."),
+        ("Write say more in the thread: it is over the budget.", By("ben", "As ben, press Allow this turn.")),
         person="ana",
     ),
     TourStop(

@@ -4,7 +4,7 @@ They hit the bot alone; people go on as before.
 """
 
 from bot.sandbox import channels
-from bot.sandbox.controls import Control, ControlError, Controls, Kind
+from bot.sandbox.controls import Control, ControlError, Kind
 from bot.sandbox.faults import Fault, Faults
 from bot.sandbox.gateway import Gateway
 from bot.sandbox.model import PERMISSIONS, Channel, Overwrite
@@ -31,10 +31,9 @@ class Breakage:
         self._limiter = limiter
         self._muted: list[int] = []
 
-    def offer(self, controls: Controls) -> None:
-        """Add all controls."""
-        for control in (*self._of_the_connection(), *self._of_discord(), *self._of_a_place()):
-            controls.add(control)
+    def controls(self) -> list[Control]:
+        """All of them."""
+        return [*self._of_the_connection(), *self._of_discord(), *self._of_a_place()]
 
     # -- the connection --------------------------------------------------------------------------------------------
 

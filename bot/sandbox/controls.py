@@ -4,7 +4,7 @@ What is shown as "Break something" is made of these; `breakage` has the sandbox'
 others. The mutable state is the positions of the switches and which controls are at work.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,21 +49,23 @@ class Control:
 
 
 class Controls:
-    """The controls in the order in which they were added.
+    """All controls: those that were added, in that order, and after them the sandbox's own.
 
     Args:
+        own: the sandbox's.
         changed: called when a switch has another position.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, own: Iterable[Control], changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._controls: dict[str, Control] = {}
-        self._on: dict[str, bool] = {}
+        self._own = {one.id: one for one in own}
+        self._added: dict[str, Control] = {}
+        self._on = {one.id: one.on for one in self._own.values() if one.kind is Kind.SWITCH}
         self._busy: set[str] = set()
 
     def add(self, control: Control) -> None:
         """Offer a control; one of the same id is replaced."""
-        self._controls[control.id] = control
+        self._added[control.id] = control
         if control.kind is Kind.SWITCH:
             self._on[control.id] = control.on
 
@@ -73,7 +75,7 @@ class Controls:
 
     def described(self) -> list[Json]:
         """All controls as the page shows them."""
-        return [self._describe(one) for one in self._controls.values()]
+        return [self._describe(one) for one in {**self._added, **self._own}.values()]
 
     def _describe(self, control: Control) -> Json:
         shape: Json = {
@@ -92,7 +94,7 @@ class Controls:
             UnknownControl: there is none of that id.
             ControlError: it cannot be done now.
         """
-        control = self._controls.get(control_id)
+        control = self._added.get(control_id) or self._own.get(control_id)
         if control is None:
             raise UnknownControl(control_id)
         if control.kind is Kind.SWITCH and on is None:

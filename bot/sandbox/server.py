@@ -96,9 +96,9 @@ class FakeDiscord:
         self._backend = Backend(self.state, self.gateway, self._interactions, self.faults, self.limiter, self._accounts)
         self._guard = Guard()
         self._people: dict[str, Person] = {}
-        self._page = PageSession(self.state, self.gateway, self._people.values, self.token_of)
+        breakage = Breakage(self.state, self.gateway, self.faults, self.limiter)
+        self._page = PageSession(self.state, self.gateway, breakage.controls(), self._people.values, self.token_of)
         self.gateway.on_connection = self._page.tell
-        Breakage(self.state, self.gateway, self.faults, self.limiter).offer(self._page.controls)
         self._runner: web.AppRunner | None = None
         add_member(self.state, bot)
         self.owner = self._join(owner)

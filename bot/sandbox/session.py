@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bot.sandbox.controls import ControlError, Controls, UnknownControl
+from bot.sandbox.controls import Control, ControlError, Controls, UnknownControl
 from bot.sandbox.gateway import Gateway
 from bot.sandbox.guard import SANDBOX_PREFIX
 from bot.sandbox.model import Json
@@ -30,6 +30,7 @@ class PageSession:
     """Answers the page.
 
     Args:
+        own: the sandbox's own controls.
         people: all accounts of people there are.
         token_of: what a person's client logs in with.
 
@@ -42,6 +43,7 @@ class PageSession:
         self,
         state: State,
         gateway: Gateway,
+        own: Iterable[Control],
         people: Callable[[], Iterable[Person]],
         token_of: Callable[[Person], str],
     ) -> None:
@@ -51,7 +53,7 @@ class PageSession:
         self._token_of = token_of
         self._introduced: dict[int, _Introduction] = {}
         self._told: Json = {}
-        self.controls = Controls(self.tell)
+        self.controls = Controls(own, self.tell)
         self.tour: list[Json] = []
         self.notice = ""
 

@@ -93,7 +93,14 @@ async def test_whoever_runs_the_bot_adds_controls_and_a_switch_keeps_its_positio
     async with FakeDiscord() as fd:
         fd.add_control(Control("lamp", "Lamp", "It shines.", "Bot", run, Kind.SWITCH))
         assert await ask(fd, "POST", "controls/lamp", {"on": True}) == (400, {"error": "Open a thread first."})
-        assert (await ask(fd, "GET", "state"))[1]["controls"]["lamp"] is False
+        assert (await ask(fd, "GET", "session"))[1]["controls"][0] == {
+            "id": "lamp",
+            "label": "Lamp",
+            "help": "It shines.",
+            "group": "Bot",
+            "kind": "switch",
+            "on": False,
+        }
         assert await press(fd, "lamp", fd.channel_id, on=True) == "Done."
         assert (await ask(fd, "GET", "state"))[1]["controls"]["lamp"] is True
         assert calls == [(True, None), (True, fd.channel_id)]
