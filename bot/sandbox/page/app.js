@@ -54,7 +54,7 @@ export class App {
         return this.store.place(this.ui.channelId);
     }
 
-    // -- drawing ---------------------------------------------------------------------------------------------------
+    // -- drawing ----------------------------------------------------------------------------------------------------
 
     /** Draw in the next frame. */
     update() {
@@ -85,7 +85,7 @@ export class App {
         this._rendered.splice(0).forEach((resolve) => resolve());
     }
 
-    // -- people ----------------------------------------------------------------------------------------------------
+    // -- people -----------------------------------------------------------------------------------------------------
 
     /** Act as one of `session.people` from now on; resolves when the gateway has let them in. */
     actAs(person) {
@@ -95,7 +95,14 @@ export class App {
         this.store = new Store({ reads: tabStorage.get(`reads.${person.id}`, {}) });
         this.drafts = new Drafts(person.id);
         this._touched.clear();
-        Object.assign(this.ui, { personId: person.id, replyTo: null, editing: null, menu: null, alerts: [], inside: undefined });
+        Object.assign(this.ui, {
+            personId: person.id,
+            replyTo: null,
+            editing: null,
+            menu: null,
+            alerts: [],
+            inside: undefined,
+        });
         this.ui.status = "connecting";
         tabStorage.set("person", person.id);
         const { store } = this;
@@ -112,7 +119,7 @@ export class App {
         this.update();
     }
 
-    // -- events ----------------------------------------------------------------------------------------------------
+    // -- events -----------------------------------------------------------------------------------------------------
 
     /** Call `handler(data)` for each dispatch of that name; returns a function that ends it. */
     on(name, handler) {
@@ -126,7 +133,7 @@ export class App {
         this._handlers.get(name)?.forEach((handler) => handler(data));
         if (name === "GUILD_CREATE") {
             this._enter();
-        } else if (name === "CHANNEL_DELETE" || name === "THREAD_DELETE") {
+        } else if (name === "CHANNEL_DELETE" || name === "THREAD_DELETE" || name === "GUILD_DELETE") {
             this._leaveDeleted(data);
         } else if (name === "MESSAGE_CREATE") {
             this._noteUnseen(data);
@@ -154,7 +161,10 @@ export class App {
         if (wanted && wanted === this.ui.channelId) {
             ensureLoaded(this, wanted);
         } else {
-            this._show(wanted ?? first, wanted === channelId ? messageId : null);
+            const place = wanted ?? first;
+            // Without an address of its own, Back would not lead to it.
+            history.replaceState(null, "", addressOf(place, wanted === channelId ? messageId : null));
+            this._show(place, wanted === channelId ? messageId : null);
         }
         this._arrived();
     }
@@ -164,17 +174,17 @@ export class App {
             return;
         }
         this._show(this.store.place(gone.parent_id)?.id ?? this.store.sidebar()[0]?.channel.id ?? null);
-        this.toast("What you looked at was deleted.");
+        this.toast("That place is gone, or you may no longer see it.");
     }
 
-    // -- places ----------------------------------------------------------------------------------------------------
+    // -- places -----------------------------------------------------------------------------------------------------
 
     /** Go to a place, and there to a message. */
     async open(channelId, messageId = null) {
         if (!this.store.place(channelId) && !(await this._fetchPlace(channelId))) {
             return;
         }
-        const address = messageId ? `#/${channelId}/${messageId}` : `#/${channelId}`;
+        const address = addressOf(channelId, messageId);
         if (location.hash !== address) {
             history.pushState(null, "", address);
         }
@@ -221,7 +231,9 @@ export class App {
         if (!messageId) {
             this.scroller.toEnd();
             const conversation = this.store.conversation(channelId);
-            return conversation.loaded && !conversation.atEnd ? loadLatest(this, channelId) : ensureLoaded(this, channelId);
+            return conversation.loaded && !conversation.atEnd
+                ? loadLatest(this, channelId)
+                : ensureLoaded(this, channelId);
         }
         this.scroller.toMessage(messageId);
         setTimeout(() => this._endHighlight(messageId), HIGHLIGHT_MS);
@@ -265,7 +277,7 @@ export class App {
         }
     }
 
-    // -- writing ---------------------------------------------------------------------------------------------------
+    // -- writing ----------------------------------------------------------------------------------------------------
 
     draft(channelId) {
         return this.drafts.of(channelId);
@@ -312,7 +324,7 @@ export class App {
         this.update();
     }
 
-    // -- telling ---------------------------------------------------------------------------------------------------
+    // -- telling ----------------------------------------------------------------------------------------------------
 
     /** Show a text or what an error means, until it is closed; `action`: {label, run}. */
     alert(problem, { action = null } = {}) {
@@ -342,7 +354,7 @@ export class App {
         this.update();
     }
 
-    // -- looks -----------------------------------------------------------------------------------------------------
+    // -- looks ------------------------------------------------------------------------------------------------------
 
     /** "dark", "light" or "system". */
     setTheme(theme) {
@@ -354,12 +366,25 @@ export class App {
 
     togglePanel() {
         if (this.ui.phone) {
-            this.ui.drawer = this.ui.drawer === "panel" ? null : "panel";
-        } else {
-            this.ui.panel = !this.ui.panel;
-            browserStorage.set("panel", this.ui.panel);
+            this.setDrawer(this.ui.drawer === "panel" ? null : "panel");
+            return;
         }
+        this.ui.panel = !this.ui.panel;
+        browserStorage.set("panel", this.ui.panel);
         this.update();
+    }
+
+    /** Open the drawer of a phone, or close it; the focus goes along and comes back. */
+    async setDrawer(drawer) {
+        const before = this.ui.drawer;
+        this.ui.drawer = drawer;
+        await this.rendered();
+        const shown = drawer ?? before;
+        const inside = document.querySelector(`.shell-${shown === "panel" ? "panel" : "sidebar"}`);
+        const target = drawer
+            ? inside?.querySelector("[aria-current=page], button, a")
+            : document.querySelector(`[data-opens="${shown}"]`);
+        target?.focus();
     }
 
     closeMenu() {
@@ -399,6 +424,10 @@ function firstView() {
 
 function gatewayUrl() {
     return `ws://${location.host}/gateway`;
+}
+
+function addressOf(channelId, messageId) {
+    return messageId ? `#/${channelId}/${messageId}` : `#/${channelId ?? ""}`;
 }
 
 /** The address's part after "#/": channel and message. */

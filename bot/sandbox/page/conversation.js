@@ -1,6 +1,7 @@
 /**
- * The part of one place's history that the page holds: a window that moves through it in pages. Pure of DOM and network.
+ * The part of one place's history that the page holds: a window that moves through it in pages.
  *
+ * Pure of DOM and network.
  * The mutable state is the window, what is in no history (answers for one person's eyes, messages on their way), and
  * the events that came while a page was being fetched. Messages are replaced, never changed: identity is their version.
  */
@@ -67,7 +68,9 @@ export class Conversation {
         const last = this.atEnd ? null : (this.newestId ?? "");
         const within = ({ id }) => compareIds(id, first) > 0 && (last === null || compareIds(id, last) < 0);
         const extra = this._ephemeral.filter(within);
-        const stored = extra.length ? [...this._messages, ...extra].sort((a, b) => compareIds(a.id, b.id)) : this._messages;
+        const stored = extra.length
+            ? [...this._messages, ...extra].sort((a, b) => compareIds(a.id, b.id))
+            : this._messages;
         return this.atEnd ? [...stored, ...this._outgoing] : stored;
     }
 
@@ -76,7 +79,7 @@ export class Conversation {
         this._shown = null;
     }
 
-    // -- pages -----------------------------------------------------------------------------------------------------
+    // -- pages ------------------------------------------------------------------------------------------------------
 
     /** Note that a page is on its way; the ticket says later whether it is still the one that is waited for. */
     begin(loading) {
@@ -147,7 +150,7 @@ export class Conversation {
         return uncertain;
     }
 
-    // -- events ----------------------------------------------------------------------------------------------------
+    // -- events -----------------------------------------------------------------------------------------------------
 
     add(message) {
         this._during(() => this._insert(message));
@@ -217,7 +220,7 @@ export class Conversation {
         }
     }
 
-    // -- our own, on their way -------------------------------------------------------------------------------------
+    // -- our own, on their way --------------------------------------------------------------------------------------
 
     /** Show a message before the server has it; its id is its nonce until then. */
     addOutgoing(message) {
@@ -226,7 +229,9 @@ export class Conversation {
     }
 
     changeOutgoing(id, local) {
-        this._outgoing = this._outgoing.map((one) => (one.id === id ? { ...one, local: { ...one.local, ...local } } : one));
+        this._outgoing = this._outgoing.map((one) =>
+            one.id === id ? { ...one, local: { ...one.local, ...local } } : one,
+        );
         this._shown = null;
     }
 

@@ -37,7 +37,10 @@ export class Drafts {
     removeFile(channelId, id) {
         const { files } = this.of(channelId);
         files.filter((one) => one.id === id).forEach((one) => URL.revokeObjectURL(one.url));
-        this._files.set(channelId, files.filter((one) => one.id !== id));
+        this._files.set(
+            channelId,
+            files.filter((one) => one.id !== id),
+        );
     }
 
     /** Take everything out; the files' addresses stay valid, as the sent message shows them. */

@@ -35,8 +35,7 @@ function escape(app) {
         app.closeMenu();
         opener?.focus();
     } else if (ui.drawer) {
-        ui.drawer = null;
-        app.update();
+        app.setDrawer(null);
     } else if (ui.replyTo) {
         ui.replyTo = null;
         app.focusComposer();

@@ -69,7 +69,10 @@ function outgoing(store, channelId, content, files, replyTo) {
         embeds: [],
         components: [],
         attachments: attached.map(({ file, url }, index) => attachment(file, url, index)),
-        ...(replyTo && { message_reference: { message_id: replyTo.messageId }, referenced_message: original ?? null }),
+        ...(replyTo && {
+            message_reference: { message_id: replyTo.messageId },
+            referenced_message: original ?? null,
+        }),
         local: { state: "sending", text: "", files: attached.map((one) => one.file), ping: replyTo?.ping ?? true },
     };
 }

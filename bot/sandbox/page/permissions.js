@@ -1,4 +1,8 @@
-/** What a member may do in a place, by Discord's rules; the server decides, this only says what is worth offering. Pure. */
+/**
+ * What a member may do in a place, by Discord's rules. Pure.
+ *
+ * The server decides; this only says what is worth offering.
+ */
 
 export const PERMISSIONS = Object.freeze({
     administrator: 1n << 3n,

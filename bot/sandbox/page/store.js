@@ -37,13 +37,15 @@ export class Store {
         /** Rises with any change of a name, role, permission or place: what shows those is made again. */
         this.namesVersion = 0;
         this.ready = false;
+        /** Whether the server's places have come. */
+        this.entered = false;
         this._now = now;
         this._reads = new Map(Object.entries(reads));
         this._typing = new Map();
         this._conversations = new Map();
     }
 
-    // -- looking ---------------------------------------------------------------------------------------------------
+    // -- looking ----------------------------------------------------------------------------------------------------
 
     place(id) {
         return this.channels.get(id) ?? this.threads.get(id);
@@ -107,7 +109,7 @@ export class Store {
         return Boolean(permissionsIn(this.guild, this.roles, own, channel) & PERMISSIONS[asked]);
     }
 
-    // -- messages --------------------------------------------------------------------------------------------------
+    // -- messages ---------------------------------------------------------------------------------------------------
 
     conversation(channelId) {
         let found = this._conversations.get(channelId);
@@ -135,7 +137,9 @@ export class Store {
     /** This person's newest message that is in the window. */
     latestOwn(channelId) {
         const shown = this._conversations.get(channelId)?.messages ?? [];
-        return shown.findLast((one) => one.author.id === this.me.id && !one.local && (one.type === 0 || one.type === 19));
+        return shown.findLast(
+            (one) => one.author.id === this.me.id && !one.local && (one.type === 0 || one.type === 19),
+        );
     }
 
     /** Events may have been lost: what is shown is fetched again when it is looked at. */
@@ -145,7 +149,7 @@ export class Store {
         }
     }
 
-    // -- typing, unread --------------------------------------------------------------------------------------------
+    // -- typing, unread ---------------------------------------------------------------------------------------------
 
     /** The names of others who are typing there. */
     typing(channelId) {
@@ -191,7 +195,7 @@ export class Store {
         );
     }
 
-    // -- events ----------------------------------------------------------------------------------------------------
+    // -- events -----------------------------------------------------------------------------------------------------
 
     /** Take a gateway dispatch in; false if it changes nothing here. */
     apply(name, data) {
@@ -260,6 +264,7 @@ const HANDLERS = {
 
     GUILD_CREATE(store, { channels, threads, members, roles, ...guild }) {
         store.guild = guild;
+        store.entered = true;
         store.roles = new Map(roles.map((one) => [one.id, one]));
         store.members = new Map();
         members.forEach((one) => putMember(store, one));
@@ -275,6 +280,13 @@ const HANDLERS = {
     GUILD_UPDATE(store, data) {
         store.guild = { ...store.guild, ...data };
         store.namesVersion += 1;
+    },
+
+    /** Thrown out: only direct messages are left. */
+    GUILD_DELETE(store) {
+        [...store.channels.values()].filter((one) => one.guild_id).forEach((one) => store.removePlace(one.id));
+        store.guild = null;
+        store.members = new Map();
     },
 
     CHANNEL_CREATE: (store, data) => store.putPlace(data),

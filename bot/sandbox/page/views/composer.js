@@ -140,7 +140,7 @@ function typingText(names) {
     return names.length ? `${said} typing…` : "";
 }
 
-// -- what is typed -----------------------------------------------------------------------------------------------------
+// -- what is typed --------------------------------------------------------------------------------------------------
 
 function onInput(app, event) {
     const { value } = event.target;
@@ -214,7 +214,9 @@ function submit(app) {
     }
     if ([...wire].length > LONGEST_CHARACTERS) {
         const action = { label: "Send as a file", run: () => sendAsFile(app) };
-        app.alert(`A message can have ${LONGEST_CHARACTERS} characters. Shorten it, or send it as a file.`, { action });
+        app.alert(`A message can have ${LONGEST_CHARACTERS} characters. Shorten it, or send it as a file.`, {
+            action,
+        });
         return;
     }
     app.drafts.take(channelId);
@@ -233,7 +235,7 @@ function sendAsFile(app) {
     submit(app);
 }
 
-// -- editing -----------------------------------------------------------------------------------------------------------
+// -- editing --------------------------------------------------------------------------------------------------------
 
 function editLatest(app, event) {
     const latest = app.store.latestOwn(app.ui.channelId);

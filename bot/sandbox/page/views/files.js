@@ -40,9 +40,11 @@ export function filesView(app, channelId) {
             files,
             (one) => one.id,
             ({ id, file, url }) => html`<li class="upload">
-                ${file.type.startsWith("image/")
-                    ? html`<img src=${url} alt="" />`
-                    : html`<span class="upload-icon">${icon("file")}</span>`}
+                ${
+                    file.type.startsWith("image/")
+                        ? html`<img src=${url} alt="" />`
+                        : html`<span class="upload-icon">${icon("file")}</span>`
+                }
                 <span class="upload-name" title=${file.name}>${file.name}</span>
                 <span class="upload-size">${sizeText(file.size)}</span>
                 <button type="button" class="icon-button" aria-label="Remove ${file.name}" @click=${() => remove(id)}>

@@ -73,7 +73,13 @@ function searchLine(app, view, mayPost) {
     return html`<div class="forum-bar">
         <span class="forum-search">
             ${icon("search")}
-            <input type="search" aria-label="Search posts" placeholder="Search posts" .value=${view.words} @input=${type} />
+            <input
+                type="search"
+                aria-label="Search posts"
+                placeholder="Search posts"
+                .value=${view.words}
+                @input=${type}
+            />
         </span>
         <select
             class="forum-sort"
@@ -84,9 +90,13 @@ function searchLine(app, view, mayPost) {
             <option value="activity">Recently active</option>
             <option value="made">Newest</option>
         </select>
-        ${mayPost
-            ? html`<button class="button button-primary" @click=${open}>${icon("plus")}<span>New post</span></button>`
-            : nothing}
+        ${
+            mayPost
+                ? html`<button class="button button-primary" @click=${open}>
+                  ${icon("plus")}<span>New post</span>
+              </button>`
+                : nothing
+        }
     </div>`;
 }
 
@@ -118,7 +128,7 @@ export function tagText(tag) {
     return tag.emoji_name ? `${tag.emoji_name} ${tag.name}` : tag.name;
 }
 
-// -- one post ----------------------------------------------------------------------------------------------------------
+// -- one post -------------------------------------------------------------------------------------------------------
 
 function card(app, post) {
     const { store } = app;
@@ -166,7 +176,7 @@ function excerpt(app, post, starter) {
         <span>${shown || (files ? `${files === 1 ? "1 file" : `${files} files`}` : "")}</span>`;
 }
 
-// -- further posts -----------------------------------------------------------------------------------------------------
+// -- further posts --------------------------------------------------------------------------------------------------
 
 function footer(app, view, count) {
     if (count > view.shown) {

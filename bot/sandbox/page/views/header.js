@@ -12,8 +12,9 @@ export function header(app) {
     const parent = isThread(place) ? store.parentOf(place) : null;
     return html`<header class="place-head">
         ${app.ui.phone ? drawerButton(app) : nothing}
-        ${parent
-            ? html`<a
+        ${
+            parent
+                ? html`<a
                       class="crumb"
                       href="#/${parent.id}"
                       aria-label=${parent.name}
@@ -21,7 +22,8 @@ export function header(app) {
                   >
                       ${icon(parent.type === ChannelType.FORUM ? "forum" : "hash")}<span>${parent.name}</span></a
                   ><span class="crumb-sign" aria-hidden="true">›</span>`
-            : nothing}
+                : nothing
+        }
         ${place ? html`<span class="place-icon" aria-hidden="true">${icon(pictureOf(place))}</span>` : nothing}
         <h1>${place ? store.placeName(place) : "Sandbox"}</h1>
         ${place?.topic ? html`<p class="topic">${place.topic}</p>` : nothing}
@@ -45,15 +47,12 @@ function pictureOf(place) {
 function drawerButton(app) {
     const places = [...app.store.channels.keys(), ...app.store.threads.keys()];
     const unread = places.some((id) => id !== app.ui.channelId && app.store.unread(id).unread);
-    const open = () => {
-        app.ui.drawer = "channels";
-        app.update();
-    };
     return html`<button
         class="icon-button ${unread ? "has-unread" : ""}"
         aria-label="Open channels"
         aria-expanded=${app.ui.drawer === "channels"}
-        @click=${open}
+        data-opens="channels"
+        @click=${() => app.setDrawer("channels")}
     >
         ${icon("menu")}
     </button>`;
@@ -67,6 +66,7 @@ function panelButton(app) {
         aria-label=${label}
         title=${label}
         aria-expanded=${shown}
+        data-opens="panel"
         @click=${() => app.togglePanel()}
     >
         ${icon("wand")}

@@ -139,6 +139,12 @@ function places(app) {
     const all = store.sidebar().flatMap(({ channel, threads }) => [channel, ...threads]);
     return all.map((place) => {
         const parent = store.parentOf(place);
-        return { id: place.id, sign: "#", name: place.name, picture: parent ? "thread" : "hash", note: parent?.name ?? "" };
+        return {
+            id: place.id,
+            sign: "#",
+            name: place.name,
+            picture: parent ? "thread" : "hash",
+            note: parent?.name ?? "",
+        };
     });
 }

@@ -32,9 +32,13 @@ export function menuButton(app, { id, label, picture, items, opened = null }) {
         >
             ${icon(picture)}
         </button>
-        ${open
-            ? html`<div class="menu" id="menu-${id}" role="menu" aria-label=${label} @keydown=${onMenuKey}>${items()}</div>`
-            : nothing}
+        ${
+            open
+                ? html`<div class="menu" id="menu-${id}" role="menu" aria-label=${label} @keydown=${onMenuKey}>
+                  ${items()}
+              </div>`
+                : nothing
+        }
     </div>`;
 }
 

@@ -35,7 +35,12 @@ export function messageList(app) {
         >
             <div class="scrolled">
                 ${top(app, conversation)}
-                <ol role="log" aria-label="Messages in ${name}" aria-relevant="additions" aria-busy=${conversation.loading !== null}>
+                <ol
+                    role="log"
+                    aria-label="Messages in ${name}"
+                    aria-relevant="additions"
+                    aria-busy=${conversation.loading !== null}
+                >
                     ${repeat(entries(app, conversation), (entry) => entry.key, entryView)}
                 </ol>
                 ${conversation.loading === "newer" ? spinner() : nothing}
@@ -62,7 +67,7 @@ function attacher(app) {
     return attachers.get(app);
 }
 
-// -- the list ----------------------------------------------------------------------------------------------------------
+// -- the list -------------------------------------------------------------------------------------------------------
 
 function entries(app, conversation) {
     const { messages } = conversation;
@@ -135,7 +140,7 @@ function newLine() {
     return html`<li class="day-line new-line" role="separator" aria-label="New messages"><span>New</span></li>`;
 }
 
-// -- the ends ----------------------------------------------------------------------------------------------------------
+// -- the ends -------------------------------------------------------------------------------------------------------
 
 function top(app, conversation) {
     if (conversation.error) {
@@ -168,7 +173,7 @@ function beginning(app) {
     const name = store.placeName(place);
     return html`<div class="beginning">
         ${beginningPicture(app)}
-        <p class="beginning-title">${isThread(place) || place.type === ChannelType.DM ? name : `Welcome to #${name}`}</p>
+        <p class="beginning-title">${place.type === ChannelType.TEXT ? `Welcome to #${name}` : name}</p>
         <p class="beginning-text">${beginningText(app, name)}</p>
         ${isThread(place) ? starter(app) : nothing} ${isEmptyPlace(app) ? tour(app, { brief: true }) : nothing}
     </div>`;
@@ -177,7 +182,11 @@ function beginning(app) {
 function beginningPicture(app) {
     const { place, store } = app;
     if (place.type === ChannelType.DM) {
-        return avatar(app, place.recipients.find((one) => one.id !== store.me.id), "l");
+        return avatar(
+            app,
+            place.recipients.find((one) => one.id !== store.me.id),
+            "l",
+        );
     }
     const picture = icon(isThread(place) ? "thread" : "hash");
     return html`<span class="beginning-icon" aria-hidden="true">${picture}</span>`;
@@ -222,7 +231,7 @@ function jumpBar(app, conversation) {
     </button>`;
 }
 
-// -- focus: the list is one stop for Tab, the arrows go from message to message ---------------------------------------------
+// -- focus: the list is one stop for Tab, the arrows go from message to message -------------------------------------
 
 function moveFocus(event) {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];

@@ -25,13 +25,17 @@ export function shell(app) {
             <div class="shell-sidebar" ?inert=${ui.phone && open !== "channels"}>${sidebar(app)}</div>
             <main class="shell-main" ?inert=${Boolean(open)}>${place(app)}</main>
             ${panel(app, open)}
-            ${open ? html`<button class="backdrop" aria-label="Close" @click=${() => closeDrawer(app)}></button>` : nothing}
+            ${open ? backdrop(app) : nothing}
         </div>
         <div class="toasts" role="status">
             ${ui.toasts.map((one) => html`<p class="toast">${one.text}</p>`)}
         </div>
         ${threadDialog(app)} ${overlaysView(app)}
     `;
+}
+
+function backdrop(app) {
+    return html`<button class="backdrop" aria-label="Close" @click=${() => app.setDrawer(null)}></button>`;
 }
 
 function setTitle(app) {
@@ -47,7 +51,7 @@ function setTitle(app) {
 function place(app) {
     const { place: open } = app;
     if (!open) {
-        return html`${header(app)} ${status(app)} ${connection(app)} ${app.store.guild ? nowhere() : loading()}`;
+        return html`${header(app)} ${status(app)} ${connection(app)} ${app.store.entered ? nowhere(app) : loading()}`;
     }
     if (open.type === ChannelType.FORUM) {
         return html`${header(app)} ${status(app)} ${connection(app)} ${forum(app)}`;
@@ -71,8 +75,11 @@ function loading() {
     return html`<div class="nowhere"><span class="spinner"></span></div>`;
 }
 
-function nowhere() {
-    return html`<div class="nowhere"><p>There is no channel that you can see here. Act as somebody else.</p></div>`;
+function nowhere(app) {
+    const text = app.store.guild
+        ? "There is no channel here that you may see."
+        : "You are not in this server any more.";
+    return html`<div class="nowhere"><p>${text} Act as somebody else.</p></div>`;
 }
 
 /** The line between page and server; it is silent while all is well. */
@@ -94,13 +101,17 @@ export function alerts(app) {
             (one) => html`<div class="alert">
                 ${icon("warning")}
                 <p>${one.text}</p>
-                ${one.action ? html`<button class="button" @click=${one.action.run}>${one.action.label}</button>` : nothing}
+                ${one.action ? actionButton(one.action) : nothing}
                 <button class="icon-button" aria-label="Close" @click=${() => app.closeAlert(one.id)}>
                     ${icon("close")}
                 </button>
             </div>`,
         )}
     </div>`;
+}
+
+function actionButton({ label, run }) {
+    return html`<button class="button" @click=${run}>${label}</button>`;
 }
 
 /** What is tried at the moment, where the list of it does not show that. */
@@ -116,15 +127,12 @@ function panel(app, open) {
     return html`<aside class="shell-panel" aria-label="Sandbox">
         <div class="panel-head">
             <h2>Sandbox</h2>
-            <button class="icon-button" aria-label="Close panel" @click=${() => app.togglePanel()}>${icon("close")}</button>
+            <button class="icon-button" aria-label="Close panel" @click=${() => app.togglePanel()}>
+                ${icon("close")}
+            </button>
         </div>
         <div class="panel-body">
             ${isEmptyPlace(app) ? nothing : tour(app)} ${faults(app)}
         </div>
     </aside>`;
-}
-
-function closeDrawer(app) {
-    app.ui.drawer = null;
-    app.update();
 }

@@ -40,15 +40,17 @@ function channelItem(app, channel, threads) {
     const listed = kind === "forum" ? threads.filter((one) => isOpenOrUnread(app, one)) : threads;
     return html`<li>
         ${link(app, channel, icon(kind))}
-        ${listed.length
-            ? html`<ul class="threads">
+        ${
+            listed.length
+                ? html`<ul class="threads">
                   ${repeat(
                       listed.slice(0, THREADS_LISTED),
                       (one) => one.id,
                       (one) => html`<li>${link(app, one, nothing)}</li>`,
                   )}
               </ul>`
-            : nothing}
+                : nothing
+        }
     </li>`;
 }
 
@@ -88,7 +90,12 @@ function directs(app) {
     const open = store.dms();
     const bot = app.session.bot;
     const begun = open.some((one) => one.recipients.some((user) => user.id === bot.id));
-    const picture = (place) => avatar(app, place.recipients.find((one) => one.id !== store.me?.id), "s");
+    const picture = (place) =>
+        avatar(
+            app,
+            place.recipients.find((one) => one.id !== store.me?.id),
+            "s",
+        );
     const items = open.map((one) => html`<li>${link(app, one, picture(one))}</li>`);
     if (begun || !store.guild) {
         return items;

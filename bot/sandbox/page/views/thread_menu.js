@@ -20,6 +20,7 @@ function items(app) {
     const moderator = store.can(thread.id, "manage_threads");
     const mayChange = moderator || thread.owner_id === app.me.id;
     const { archived, locked } = thread.thread_metadata ?? {};
+    const mayOpen = archived && (!locked || moderator);
     const isPost = store.parentOf(thread)?.type === ChannelType.FORUM;
     const ask = (kind) => () => {
         app.ui.threadDialog = { kind, thread, name: thread.name, tags: thread.applied_tags ?? [] };
@@ -27,9 +28,10 @@ function items(app) {
     };
     const item = (shown, ...rest) => (shown ? menuItem(app, ...rest) : nothing);
     return html`
-        ${item(mayChange, "Rename", "edit", ask("rename"))} ${item(mayChange && isPost, "Edit tags", "check", ask("tags"))}
+        ${item(mayChange, "Rename", "edit", ask("rename"))}
+        ${item(mayChange && isPost, "Edit tags", "check", ask("tags"))}
         ${item(!archived, "Close thread", "lock", () => patch(app, thread, { archived: true }))}
-        ${item(archived && (!locked || moderator), "Open thread again", "refresh", () => patch(app, thread, { archived: false }))}
+        ${item(mayOpen, "Open thread again", "refresh", () => patch(app, thread, { archived: false }))}
         ${item(true, "Copy link", "link", () => copyLink(app, thread))}
         ${item(moderator, "Delete thread", "trash", ask("delete"), { danger: true })}
     `;
@@ -54,7 +56,7 @@ async function copyLink(app, thread) {
     }
 }
 
-// -- dialogs -----------------------------------------------------------------------------------------------------------
+// -- dialogs --------------------------------------------------------------------------------------------------------
 
 const TITLES = { rename: "Rename thread", tags: "Edit tags", delete: "Delete thread" };
 

@@ -7,8 +7,6 @@ import { icon } from "./icons.js";
 import { menuButton } from "./menu.js";
 import { agoText } from "./times.js";
 
-const EMPTY = "There is no thread here yet.";
-
 export function threadsButton(app) {
     return menuButton(app, {
         id: "threads",
@@ -23,9 +21,18 @@ function list(app) {
     const threads = app.store.threadsOf(app.place.id, { archived: true });
     const closed = (one) => Boolean(one.thread_metadata?.archived);
     return html`<div class="thread-list">
-        ${group(app, "Open", threads.filter((one) => !closed(one)))} ${group(app, "Closed", threads.filter(closed))}
-        ${threads.length ? nothing : html`<p class="thread-list-empty" role="menuitem" aria-disabled="true">${EMPTY}</p>`}
+        ${group(
+            app,
+            "Open",
+            threads.filter((one) => !closed(one)),
+        )} ${group(app, "Closed", threads.filter(closed))}
+        ${threads.length ? nothing : empty()}
     </div>`;
+}
+
+/** A menu has to have an item. */
+function empty() {
+    return html`<p class="thread-list-empty" role="menuitem" aria-disabled="true">There is no thread here yet.</p>`;
 }
 
 function group(app, title, threads) {
