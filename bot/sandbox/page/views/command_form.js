@@ -187,19 +187,19 @@ function suggest(app, form, option) {
     // Enter in a field that need not be filled in sends the command, unless a suggestion was gone to.
     const active = option.required ? 0 : -1;
     const earlier = form.list?.name === option.name ? form.list : null;
+    const field = form.fields.get(option.name);
+    // Until the bot answers, only what still fits: Enter must not take what was suggested for another text.
+    const choices = matching(option.autocomplete ? (earlier?.choices ?? []) : choicesOf(app, option), field);
     form.list = {
         name: option.name,
         active: earlier?.active ?? active,
-        choices: earlier?.choices ?? [],
-        loading: false,
+        choices,
+        loading: Boolean(option.autocomplete),
     };
-    if (!option.autocomplete) {
-        form.list.choices = matching(choicesOf(app, option), form.fields.get(option.name));
-        return;
+    if (option.autocomplete) {
+        clearTimeout(form.timer);
+        form.timer = setTimeout(() => ask(app, form, option), earlier ? TYPING_MS : 0);
     }
-    form.list.loading = true;
-    clearTimeout(form.timer);
-    form.timer = setTimeout(() => ask(app, form, option), earlier ? TYPING_MS : 0);
 }
 
 function choicesOf(app, option) {
@@ -456,11 +456,14 @@ async function send(app, form) {
 
 /** Say what went wrong, with the way back to the fields as they were filled in. */
 function tellFailure(app, form, error) {
-    const again = () => {
-        inside(app).slash = form;
-        app.update();
-    };
     const why = error instanceof InteractionFailed ? "the application did not respond." : whyRefused(error);
+    const text = `/${form.entry.name}: ${why}`;
+    const again = async () => {
+        inside(app).slash = form;
+        app.ui.alerts = app.ui.alerts.filter((one) => one.text !== text);
+        await app.rendered();
+        document.querySelector(".command-form [data-first]")?.focus();
+    };
     const action = app.ui.channelId === form.channelId ? { label: "Edit and try again", run: again } : null;
-    app.alert(`/${form.entry.name}: ${why}`, { action });
+    app.alert(text, { action });
 }

@@ -49,12 +49,19 @@ function place(element, anchor) {
     style.top = upwards ? `${box.top - GAP - element.offsetHeight}px` : `${box.bottom + GAP}px`;
 }
 
-/** A `ref` for a `<dialog>`: opens it as a modal, and puts the focus on its first field. */
+let opener = null;
+
+/** A `ref` for a `<dialog>`: opens it as a modal with the focus on its first field, and gives the focus back. */
 export function modal(element) {
+    if (!element) {
+        // A dialog that is taken out of the document does not do it itself; all else is inert until it is out.
+        afterDrawing(opener, (one) => one.focus());
+    }
     afterDrawing(element, (dialog) => {
         if (dialog.open) {
             return;
         }
+        opener = document.activeElement;
         dialog.showModal();
         dialog.querySelector("[data-first], input, textarea, [role=combobox]")?.focus();
     });

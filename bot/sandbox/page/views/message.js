@@ -163,8 +163,8 @@ function bodyView(app, message) {
     const editing = app.ui.editing?.messageId === message.id;
     return html`${editing ? editorView(app, message) : contentView(app, message)} ${forwardView(app, message)}
     ${attachmentsView(app, message.attachments ?? [], message.id)} ${embedsView(app, message.embeds ?? [])}
-    ${componentsView(app, message, { v2 })} ${failedView(app, message)} ${reactionsView(app, message)}
-    ${threadView(app, message)}`;
+    ${otherPartsView(message)} ${componentsView(app, message, { v2 })} ${failedView(app, message)}
+    ${reactionsView(app, message)} ${threadView(app, message)}`;
 }
 
 function contentView(app, message) {
@@ -183,6 +183,15 @@ function contentView(app, message) {
                 : nothing
         }
     </div>`;
+}
+
+/** What this page cannot do anything with is named, or a message would look empty. */
+function otherPartsView(message) {
+    const stickers = (message.sticker_items ?? []).map((one) => `Sticker: ${one.name}`);
+    const { poll } = message;
+    const answers = (poll?.answers ?? []).map((one) => one.poll_media?.text).join(", ");
+    const parts = poll ? [...stickers, `Poll: ${poll.question?.text ?? ""} (${answers})`] : stickers;
+    return parts.map((text) => html`<p class="content other-part"><bdi>${text}</bdi></p>`);
 }
 
 /** A copy of a message from elsewhere, which names no author. */

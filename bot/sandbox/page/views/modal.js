@@ -19,7 +19,7 @@ const TEXT_DISPLAY = 10;
 const LABEL = 18;
 const PARAGRAPH = 2;
 const MOST_TYPED = 4000;
-const NOT_SENT = "The bot did not answer, so nothing was sent. Try again.";
+const NOT_SENT = "The bot did not answer. What you typed is kept: try again.";
 
 /** Open a form as INTERACTION_MODAL_CREATE describes it. */
 export function openModal(app, form) {
