@@ -93,6 +93,10 @@ def test_every_fault_that_a_command_tells_is_on_the_page() -> None:
         pytest.param([one.value for one in SpawnFailure], id="why no agent starts"),
         pytest.param([*gateway._FATAL_CLOSES.values(), gateway._LOGIN_REFUSED, gateway._INTENTS], id="Discord's noes"),
         pytest.param([row.advice for row in ROWS.values() if row.advice not in ("", LOGIN)], id="errors of agents"),
+        pytest.param(
+            re.findall(r'^    \[\d+, "(.+)"\],$', (ROOT / "bot/sandbox/page/wording.js").read_text(), re.MULTILINE),
+            id="the page",
+        ),
         pytest.param(re.findall(r'die "([^"]+)"', (ROOT / "scripts/venv.sh").read_text()), id="installing"),
     ],
 )

@@ -19,7 +19,7 @@ import click
 from bot.config import ConfigError
 from bot.ops.doctor.finding import Finding, Verdict, harmless, several
 from bot.preflight import token_of
-from bot.setup.answers import Agent, Answers, Project
+from bot.setup.answers import KNOWN, Agent, Answers, Project
 from bot.setup.options import Options, Present, ids_of
 from bot.setup.portal import Account, Portal
 from bot.setup.reading import (
@@ -131,7 +131,8 @@ class Conversation:
             for number, command in enumerate(found, 1):
                 click.echo(f"  {number}) {command}")
             if not found:
-                _say("None that Weft knows is on the PATH (docs/agents.md says how to install one).")
+                known = ", ".join(one.command[0] for one in KNOWN)
+                _say(f"On the PATH there is none of {known}. Install one (docs/agents.md), or give another command.")
             what = "Number, or a command" if found else "Command"
             return _answer(what, usual or ("1" if found else ""))
 
