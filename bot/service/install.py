@@ -221,6 +221,9 @@ def _user_problems(run_as: str | None, read: list[Path]) -> Iterator[str]:
         command = f"useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {run_as}"
         yield f"there is no user {run_as}: create it with {command}"
         return
+    # As after pipx by root, which puts its environments below /root: the start would fail with 203/EXEC.
+    if not may(run_as, "x", Path(sys.executable)):
+        yield f"{sys.executable} can't be run by {run_as}: install Weft where that user can enter, such as below /opt"
     for path in read:
         if not may(run_as, "r", path):
             who = run_as or user_name()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -239,8 +240,9 @@ def test_a_service_that_can_not_be_stopped_is_removed_and_told(desk: Desk) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root installs for another user")
-def test_settings_that_the_services_user_can_not_read_are_refused(desk: Desk) -> None:
+def test_settings_that_the_services_user_can_not_read_are_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """R3"""
+    monkeypatch.setattr(sys, "executable", "/bin/sh")  # everybody's
     desk.env_file.chmod(0o600)
     done = desk.service("install", "--run-as", "nobody")
     assert done.exit_code == 78
@@ -271,3 +273,19 @@ def test_a_file_of_settings_that_can_not_be_understood_is_not_installed(desk: De
     done = desk.service("install", "--user")
     assert (done.exit_code, desk.unit.exists()) == (78, False)
     assert f"{desk.env_file}, line 1: the quote before the value of DISCORD_TOKEN is not closed" in done.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs for another user")
+def test_a_weft_that_the_services_user_can_not_start_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R3: pipx puts what root installs below a home that others can't enter."""
+    python = desk.root / "home" / "python"
+    python.parent.mkdir(mode=0o700)
+    python.symlink_to("/bin/sh")
+    monkeypatch.setattr(sys, "executable", str(python))
+    done = desk.service("install", "--run-as", "nobody")
+    assert done.exit_code == 78
+    assert (
+        f"weft: {python} can't be run by nobody: install Weft where that user can enter, such as below /opt"
+        in done.output
+    )
+    assert not desk.unit.exists()
