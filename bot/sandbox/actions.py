@@ -7,12 +7,14 @@ is told of it stands in `messages`; what is done with threads, in `thread_action
 from dataclasses import dataclass, field, replace
 
 from bot.sandbox import messages, objects
+from bot.sandbox.checks import is_emoji
 from bot.sandbox.drafts import Draft, Upload, make_changes, make_draft
 from bot.sandbox.errors import DiscordError, InvalidForm
 from bot.sandbox.model import Channel, ChannelType, Json, Message, MessageFlags
 from bot.sandbox.state import State
 
 FORWARD = 1
+MAX_REACTIONS = 20
 # A person's client can send no components and no embeds of its own.
 _OF_PEOPLE = frozenset(
     {
@@ -68,12 +70,13 @@ def send(
     reference = body.get("message_reference") or {}
     if reference.get("type") == FORWARD:
         return _forward(state, who, channel, body, reference)
-    draft = _draft(state, who, body, uploads, extras or Extras())
+    draft = draft_of(state, who, body, uploads, extras or Extras())
     voice = MessageFlags.VOICE if extras is not None and extras.voice else 0
     return messages.post(state, channel_id, who, draft, flags=int(voice))
 
 
-def _draft(state: State, who: int, body: Json, uploads: list[Upload], extras: Extras) -> Draft:
+def draft_of(state: State, who: int, body: Json, uploads: list[Upload], extras: Extras) -> Draft:
+    """The message that an account wants to post; raises 50006 or 50035."""
     given = body if who == state.bot.id else {name: body[name] for name in body if name in _OF_PEOPLE}
     draft = make_draft(given, uploads, state.ids, extras.parts)
     if extras.declared is None:
@@ -120,15 +123,20 @@ def delete(state: State, who: int, message: Message) -> None:
 
 
 def react(state: State, who: int, message: Message, emoji: str) -> None:
-    """Add an own reaction."""
-    state.require(who, state.channel(message.channel_id), "add_reactions", "read_message_history")
+    """Add an own reaction; whoever only joins others needs no right to begin one."""
+    known = emoji in message.reactions
+    needed = ("read_message_history",) if known else ("add_reactions", "read_message_history")
+    state.require(who, state.channel(message.channel_id), *needed)
+    if not known and not is_emoji(emoji):
+        raise DiscordError(10014)
+    if not known and len(message.reactions) >= MAX_REACTIONS:
+        raise DiscordError(30010)
     messages.react(state, message, who, emoji)
 
 
 def unreact(state: State, who: int, message: Message, emoji: str, whose: int) -> None:
     """Take a reaction away: the own one, or anyone's by whoever manages messages."""
-    if whose != who:
-        state.require(who, state.channel(message.channel_id), "manage_messages")
+    state.require(who, state.channel(message.channel_id), *(() if whose == who else ("manage_messages",)))
     messages.unreact(state, message, whose, emoji)
 
 

@@ -93,9 +93,8 @@ class Cdn:
             self._busy -= 1
 
     def _find(self, wanted: str) -> Attachment | None:
-        attachments = (one for message in self._state.messages.values() for one in message.attachments)
-        of_options = self._state.handed.values()
-        return next((one for one in (*of_options, *attachments) if str(one.id) == wanted), None)
+        file_id = int(wanted) if wanted.isascii() and wanted.isdigit() else 0
+        return self._state.files.get(file_id) or self._state.handed.get(file_id)
 
     async def _send(self, request: web.Request, attachment: Attachment) -> web.StreamResponse:
         if attachment.name not in self._endless and attachment.name not in self._hanging:

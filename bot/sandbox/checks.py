@@ -32,6 +32,8 @@ STRING_SELECT = 3
 SELECTS = frozenset({STRING_SELECT, 5, 6, 7, 8})
 LINK_STYLE, PREMIUM_STYLE = 5, 6
 _V2_ONLY = frozenset({9, 10, 11, 12, 13, 14, 17})
+MAX_EMOJI = 32
+_SERVER_EMOJI = re.compile(r"\w{2,32}:[0-9]{5,20}", re.ASCII)
 _SUB_COMMANDS = frozenset({1, 2})
 _COMMAND_NAME = re.compile(r"[-_'\w]{1,32}")
 _EMBED_LIMITS = {"title": 256, "description": 4096}
@@ -272,6 +274,15 @@ def check_suggestions(data: Json) -> None:
         raise InvalidForm("data.choices", f"Must be {MAX_CHOICES} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
     if any(not 1 <= utf16_length(choice.get("name") or "") <= 100 for choice in choices):
         raise InvalidForm("data.choices", "Must be between 1 and 100 in length.", "BASE_TYPE_BAD_LENGTH")
+
+
+def is_emoji(text: str) -> bool:
+    """Whether it can be an emoji by its characters; one of a server, `name:id`, by its form."""
+    if _SERVER_EMOJI.fullmatch(text):
+        return True
+    # Keycaps begin with a digit, and of all emoji one alone (U+2139) counts as a letter.
+    plain = text.isascii() or len(text) > MAX_EMOJI
+    return not plain and not any(one.isspace() or (one.isalpha() and one != "\u2139") for one in text)
 
 
 def check_not_empty(content: str, *parts: object) -> None:

@@ -24,6 +24,7 @@ _SETTABLE = (
 _USER_MENTION = re.compile(r"<@!?(\d+)>")
 _ROLE_MENTION = re.compile(r"<@&(\d+)>")
 EVERYBODY: Json = {"parse": ["users", "roles", "everyone"]}
+_UNSAFE_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\]|^\.+$|^$")
 _EVERYONE = re.compile(r"@(everyone|here)\b")
 
 _DEFAULTS: dict[int, Json] = {
@@ -85,7 +86,8 @@ def find_mentions(content: str, allowed: Json | None) -> Mentions:
 
 
 def attach(name: str, content: bytes, new_id: Callable[[], int]) -> Attachment:
-    """A stored file, its type guessed by its name."""
+    """A stored file, its type guessed by its name; what could lead out of its folder in an address is taken away."""
+    name = _UNSAFE_IN_NAMES.sub("_", name.encode("utf-8", "replace").decode())
     guessed, _ = mimetypes.guess_type(name)
     return Attachment(new_id(), name, content, guessed or "application/octet-stream")
 
@@ -107,6 +109,7 @@ def make_draft(body: Json, uploads: list[Upload], new_id: Callable[[], int], par
         parts=parts or {},
     )
     _check_v2_parts(flags, draft.content, draft.embeds)
+    find_mentions(content, draft.allowed_mentions)  # before anything is changed by a body that is refused later
     shown = (draft.components, draft.embeds, draft.attachments, draft.parts, body.get("sticker_ids"))
     checks.check_not_empty(content, *shown)
     return draft

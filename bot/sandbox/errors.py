@@ -22,6 +22,7 @@ _CODES: dict[int, tuple[int, str]] = {
     10063: (404, "Unknown application command"),
     20001: (403, "Bots cannot use this endpoint"),
     20002: (403, "Only bots can use this endpoint"),
+    30010: (400, "Maximum number of reactions reached (20)"),
     40005: (413, "Request entity too large"),
     40060: (400, "Interaction has already been acknowledged."),
     50001: (403, "Missing Access"),

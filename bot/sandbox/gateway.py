@@ -238,7 +238,7 @@ class Gateway:
                 continue
             try:
                 frame = json.loads(message.data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 frame = None
             if isinstance(frame, dict):
                 self._handle_frame(connection, frame)

@@ -30,10 +30,8 @@ class PostIndex:
         ids = self._ids.get(channel_id, [])
         if self._has(ids, message_id):
             del ids[bisect_left(ids, message_id)]
-
-    def forget(self, channel_id: int) -> None:
-        """Leave a whole channel out."""
-        self._ids.pop(channel_id, None)
+        if not ids:
+            self._ids.pop(channel_id, None)
 
     def replies(self, thread_id: int) -> int:
         """How many messages a thread has; a forum's first message has its thread's id, and does not count."""

@@ -64,7 +64,6 @@ class Interaction:
     """One interaction; `response` is the data of the first answer, or of the message that filled a deferred one.
 
     Attributes:
-        submitted: whether the modal that answered it was sent; each is sent once.
         deadline: when a client is told that it failed, while nothing has answered.
     """
 
@@ -79,7 +78,6 @@ class Interaction:
     command_name: str | None = None
     kind: CallbackType | None = None
     response: Json | None = None
-    submitted: bool = False
     timed_out: bool = False
     ephemeral: bool = False
     original_id: int | None = None

@@ -143,6 +143,13 @@ class Person:
         """Send what no client would and Discord would refuse, to see what the bot makes of it."""
         return self.interactions.start(kind, self.id, channel_id, data, message)
 
+    async def forge_click(self, message: Message | int, custom_id: str) -> Interaction:
+        """Press a button of a message that only somebody else sees, which Discord would refuse."""
+        current = self.state.messages[_message_id(message)]
+        component = invocations.find_component(current, custom_id)
+        data = invocations.component_data(self.state, component, [])
+        return await _settled(self.forge(InteractionType.COMPONENT, current.channel_id, data, current))
+
     def _command(self, path: str) -> tuple[Json, list[str]]:
         """The command of that name, and the names of its sub-commands after spaces."""
         name, *inner = path.split()

@@ -28,6 +28,8 @@ from bot.sandbox.state import State
 
 PREFIX = "/api/v10"
 NO_STATUS = 0
+MAX_FILES = 10
+_CHUNK = 65_536
 _HTML = "<!DOCTYPE html><html><head><title>discord.com | {0}</title></head><body>error {0}</body></html>"
 
 
@@ -182,6 +184,8 @@ class Pipeline:
         is_bot = caller == self._backend.state.bot
         if route.callers is (Callers.PEOPLE if is_bot else Callers.BOTS):
             raise DiscordError(20001 if is_bot else 20002)
+        if not is_bot:
+            _check_text(body)
         call = Call(self._backend, caller, dict(request.match_info), dict(request.query), body, uploads)
         fault = self._backend.faults.take(request.method, request.path) if is_bot else None
         if fault is None:
@@ -283,19 +287,37 @@ async def _read_multipart(request: web.Request) -> tuple[Any, list[Upload]]:
     async for part in await request.multipart():
         if not isinstance(part, BodyPartReader):
             raise DiscordError(50109)
-        content = bytes(await part.read())
+        content = await _read_part(part)
         if part.name == "payload_json":
             body = _parse(content)
         elif part.filename is not None:
             index = (part.name or "").removeprefix("files[").removesuffix("]")
-            if len(content) > ATTACHMENT_LIMIT_BYTES:
-                raise DiscordError(40005)
+            if len(uploads) == MAX_FILES:
+                raise InvalidForm("attachments", f"Must be {MAX_FILES} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
             uploads.append(Upload(int(index) if index.isdigit() else len(uploads), part.filename, content))
     return body, uploads
+
+
+async def _read_part(part: BodyPartReader) -> bytes:
+    """One part of a form; raises 40005 as soon as it is too large, rather than holding all of it."""
+    content = bytearray()
+    while chunk := await part.read_chunk(_CHUNK):
+        content += chunk
+        if len(content) > ATTACHMENT_LIMIT_BYTES:
+            raise DiscordError(40005)
+    return bytes(content)
 
 
 def _parse(raw: bytes) -> Any:
     try:
         return json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
+        raise DiscordError(50109) from None
+
+
+def _check_text(body: Any) -> None:
+    """Raise 50109 for halves of surrogate pairs: nobody could show such a text, and many could not even store it."""
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
         raise DiscordError(50109) from None

@@ -24,6 +24,7 @@ def _create(call: Call) -> Reply:
 
 
 def _message(call: Call) -> Message:
+    call.place()  # first: nobody learns which ids there are in a place that they do not see
     return call.state.message(call.id("channel"), call.id("message"))
 
 
@@ -60,8 +61,8 @@ def _history(call: Call) -> Reply:
 
 
 def _fetch(call: Call) -> Reply:
-    message = _message(call)
     call.place("read_message_history")
+    message = _message(call)
     return Reply(_seen(call, message))
 
 

@@ -22,13 +22,13 @@ from bot.sandbox import (
     routes_messages,
     routes_people,
     routes_user_interactions,
+    thread_actions,
 )
 from bot.sandbox.accounts import Accounts
 from bot.sandbox.breakage import Breakage
 from bot.sandbox.cdn import Cdn
 from bot.sandbox.command_line import CommandLineApi
 from bot.sandbox.controls import Control
-from bot.sandbox.drafts import Draft
 from bot.sandbox.faults import Faults
 from bot.sandbox.gateway import Gateway
 from bot.sandbox.guard import KEY_HEADER, Guard
@@ -269,24 +269,20 @@ class FakeDiscord:
 
     async def start_thread(self, person: Person, message: Message, name: str) -> Channel:
         """Let a person start a thread from a message."""
-        kind = ChannelType.PUBLIC_THREAD
-        thread = channels.start_thread(
-            self.state, message.channel_id, person.id, {"name": name}, thread_id=message.id, kind=kind
-        )
-        messages.mark_thread(self.state, self.state.messages[message.id])
-        return thread
+        current = self.state.messages[message.id]
+        return thread_actions.start_from_message(self.state, person.id, current, {"name": name})
 
     async def start_private_thread(self, person: Person, channel_id: int, name: str, *guests: Person) -> Channel:
         """Let a person start a private thread; the bot and the guests are its members, too."""
-        kind = ChannelType.PRIVATE_THREAD
-        thread = channels.start_thread(self.state, channel_id, person.id, {"name": name}, kind=kind)
+        body = {"name": name, "type": int(ChannelType.PRIVATE_THREAD)}
+        thread = thread_actions.start(self.state, person.id, self.state.channel(channel_id), body)
         for guest in (self.bot_user.id, *(one.id for one in guests)):
             thread = channels.join(self.state, thread, guest)
         return thread
 
     def open_dm(self, person: Person) -> int:
         """The id of the bot's direct message channel with a person; both may have begun it."""
-        return channels.open_dm(self.state, person.id).id
+        return thread_actions.open_dm(self.state, person.id, self.bot_user.id).id
 
     async def start_post(
         self, person: Person, forum_id: int, name: str, text: str, *, tags: Iterable[str] = ()
@@ -294,14 +290,12 @@ class FakeDiscord:
         """Let a person make a forum's post: a thread with its first message, and tags by their names."""
         forum = self.state.channel(forum_id)
         known = {one.name: one.id for one in forum.tags}
-        body = {"name": name, "applied_tags": [known[one] for one in tags]}
-        return messages.start_post(self.state, forum, person.id, body, Draft(content=text))[0]
+        body = {"name": name, "applied_tags": [known[one] for one in tags], "message": {"content": text}}
+        return thread_actions.start_post(self.state, person.id, forum, body, [])[0]
 
     async def rename(self, person: Person, thread_id: int, name: str) -> None:
         """Let a person give a thread another name."""
-        before = self.state.channel(thread_id)
-        after = channels.change(self.state, before, {"name": name})
-        messages.tell_of_name(self.state, before, after, person.id)
+        thread_actions.change(self.state, person.id, self.state.channel(thread_id), {"name": name})
 
     async def tag(self, thread_id: int, *names: str) -> None:
         """Give a forum's post these tags and no others, as its author or a moderator does."""

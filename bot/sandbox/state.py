@@ -81,8 +81,9 @@ class State:
     """All content; `publish` hands an event to the gateway, `base_url` is where attachments are served.
 
     `messages` is read from everywhere and written here alone, together with `posts`, which has them by channel.
-    `handed` has the files of commands' options, `command_contexts` where commands may be used (by their ids), `removed`
-    says that the bot was thrown out of the guild, `session_starts` how many times it may still connect anew.
+    `files` has those of all messages, `handed` those of commands' options, `command_contexts` says by their ids where
+    commands may be used, `removed` that the bot was thrown out of the guild, `session_starts` how many times it may
+    still connect anew.
     """
 
     clock: Clock
@@ -102,6 +103,7 @@ class State:
     channels: dict[int, Channel] = field(default_factory=dict)
     messages: dict[int, Message] = field(default_factory=dict)
     posts: PostIndex = field(default_factory=PostIndex)
+    files: dict[int, Attachment] = field(default_factory=dict)
     handed: dict[int, Attachment] = field(default_factory=dict)
     timelines: dict[int, list[tuple[float, str]]] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
@@ -215,6 +217,7 @@ class State:
                 self.posted[message.channel_id] = self.posted.get(message.channel_id, 0) + 1
             # As with Discord, a message that is deleted later stays the channel's newest.
             self.newest[message.channel_id] = max(message.id, self.newest.get(message.channel_id, 0))
+        self._keep_files(message)
         self.messages[message.id] = message
         timeline = self.timelines.setdefault(message.id, [])
         if not timeline or timeline[-1][1] != message.content:
@@ -222,18 +225,27 @@ class State:
         self.changes.note(message)
         return message
 
+    def _keep_files(self, message: Message) -> None:
+        """Have the message's files, and no longer those that an edit took from it."""
+        earlier = self.messages.get(message.id)
+        for one in earlier.attachments if earlier is not None else ():
+            self.files.pop(one.id, None)
+        self.files.update({one.id: one for one in message.attachments})
+
     def drop_message(self, message_id: int) -> None:
         """Forget a message and wake those who wait; an unknown id changes nothing."""
         message = self.messages.pop(message_id, None)
         if message is not None:
             self.posts.remove(message.channel_id, message_id)
+            for one in message.attachments:
+                self.files.pop(one.id, None)
         self.changes.note()
 
     def drop_channel(self, channel_id: int) -> None:
         """Forget a channel with its messages, and wake those who wait."""
         del self.channels[channel_id]
-        self.messages = {key: one for key, one in self.messages.items() if one.channel_id != channel_id}
-        self.posts.forget(channel_id)
+        for message in [one for one in self.messages.values() if one.channel_id == channel_id]:
+            self.drop_message(message.id)
         self.changes.note()
 
     def put_channel(self, channel: Channel) -> Channel:

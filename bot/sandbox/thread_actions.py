@@ -7,7 +7,8 @@ The changes themselves stand in `channels`.
 from typing import Any
 
 from bot.sandbox import channels, messages, objects
-from bot.sandbox.drafts import Upload, make_draft
+from bot.sandbox.actions import Extras, draft_of
+from bot.sandbox.drafts import Upload
 from bot.sandbox.errors import DiscordError, InvalidForm
 from bot.sandbox.model import THREAD_TYPES, Channel, ChannelType, Json, Message, MessageFlags
 from bot.sandbox.state import State
@@ -41,8 +42,13 @@ def start(state: State, who: int, parent: Channel, body: Json) -> Channel:
 
 def start_post(state: State, who: int, forum: Channel, body: Json, uploads: list[Upload]) -> tuple[Channel, Message]:
     """Make a forum's post: a thread with its first message."""
-    state.require(who, forum, "send_messages")
-    draft = make_draft(body.get("message") or {}, uploads, state.ids)
+    state.require(who, forum, "send_messages", *(("attach_files",) if uploads else ()))
+    # A post answers nothing; checked now, a wrong reference can't leave a thread without its message.
+    said = {name: value for name, value in (body.get("message") or {}).items() if name != "message_reference"}
+    draft = draft_of(state, who, said, uploads, Extras())
+    moderated = {str(one.id) for one in forum.tags if one.moderated}
+    if moderated & {str(one) for one in body.get("applied_tags") or []}:
+        state.require(who, forum, "manage_threads")
     return messages.start_post(state, forum, who, body, draft)
 
 
@@ -56,10 +62,15 @@ def change(state: State, who: int, channel: Channel, body: Json) -> Channel:
 
 
 def _require_change(state: State, who: int, channel: Channel, fields: dict[str, Any]) -> None:
-    """One may archive, rename and tag one's own threads; all else needs the permission to manage."""
+    """One may archive, rename and tag one's own threads; all else needs the permission to manage.
+
+    A thread that is not locked is opened again by whoever may write there: writing opens it, too.
+    """
     moderated = "applied_tags" in fields and channels.moderated_changes(state, channel, fields["applied_tags"])
     if not channel.is_thread:
         state.require(who, channel, "manage_channels")
+    elif fields == {"archived": False} and not channel.locked:
+        state.require(who, channel, "send_messages_in_threads")
     elif channel.owner_id != who or "locked" in fields or moderated:
         state.require(who, channel, "manage_threads")
     else:

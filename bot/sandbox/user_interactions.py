@@ -81,15 +81,12 @@ def suggest(
 def submit(
     interactions: Interactions, who: int, opened_by: Interaction, values: modals.Filled, client: Client | None = None
 ) -> Interaction:
-    """Send the modal that an interaction opened; each is sent once."""
+    """Send the modal that an interaction opened; again, where the answer to the first time never came."""
     state = interactions.state
     if opened_by.kind is not CallbackType.MODAL or opened_by.response is None or opened_by.user_id != who:
         raise LookupError(f"interaction {opened_by.id} opened no modal")
-    if opened_by.submitted:
-        raise LookupError(f"the modal of interaction {opened_by.id} was sent already")
     state.require(who, state.channel(opened_by.channel_id))
     data = modals.submitted(opened_by.response, values)
-    opened_by.submitted = True
     message = state.messages.get(opened_by.message_id or 0)
     return interactions.start(InteractionType.MODAL, who, opened_by.channel_id, data, message, client)
 

@@ -88,6 +88,8 @@ async def test_without_the_setting_a_direct_message_is_not_even_heard(tmp_path: 
     """D2, S7."""
     async with play(tmp_path, agent := scenario(tmp_path)) as game:
         mine = game.discord.open_dm(game.owner)
+        # No client offers guild commands in direct messages; should one come, the bot refuses it by itself.
+        game.discord.state.command_contexts.clear()
         await game.say(mine, "hello")
         assert await (await game.owner.slash(mine, "status")).told() == Reason.DIRECT
         await game.ask("in the server")
