@@ -6,6 +6,7 @@ import { explain } from "../wording.js";
 import { icon } from "./icons.js";
 import { inside } from "./inside.js";
 import { highlightedCode } from "./markdown.js";
+import { safeUrl } from "./markdown_inline.js";
 
 const PREVIEW_BYTES = 64 * 1024;
 const PREVIEW_LINES = 12;
@@ -24,6 +25,9 @@ export function attachmentsView(app, attachments, messageId) {
 
 function attachmentView(app, file, messageId) {
     const type = file.content_type ?? "";
+    if (!safeUrl(file.url)) {
+        return nothing;
+    }
     if (PICTURES.test(type)) {
         return pictureView(file);
     }
