@@ -67,7 +67,7 @@ class Conversation:
         _say(_WELCOME)
         token = self._token()
         agents, as_file = self._agents()
-        workspace = self._workspace()
+        workspace = self._workspace(said=not agents)
         projects: list[Project] = []
         if agents:
             agents, projects = self._more(agents)
@@ -164,10 +164,14 @@ class Conversation:
 
     # --- where it works -----------------------------------------------------------------------------------------
 
-    def _workspace(self) -> str:
+    def _workspace(self, *, said: bool) -> str:
+        """Return where agents work; ``said``: a file that is there may say it."""
         _step(3, "The workspace", _WHY_WORKSPACE)
         usual = self.present.settings.workspace or ""
         given = self.options.workspace
+        if said and not (given or usual):
+            _say(f"That is for {self.present.agents_file} to say.")
+            return ""
         while True:
             found = _until_right(lambda: _answer("Directory", usual), read_workspace, given)
             given = ""

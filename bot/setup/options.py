@@ -102,7 +102,7 @@ def answers_without_asking(options: Options, present: Present) -> Answers:
     answers = Answers(
         token=token,
         agents=checked(lambda: _agents(options, present), ()),
-        workspace=checked(lambda: read_workspace(options.workspace or settings.workspace or "").text, ""),
+        workspace=checked(lambda: _workspace(options, present), ""),
         projects=checked(lambda: _projects(options, present), ()),
         users=checked(lambda: ids_of("user", options.users, settings.allowed_users, portal), ()),
         roles=checked(lambda: ids_of("role", options.roles, settings.allowed_roles, portal), ()),
@@ -128,6 +128,13 @@ def _agents(options: Options, present: Present) -> tuple[Agent, ...]:
         agent = read_agent(text, [one.name for one in agents])
         agents.append(replace(agent, env=options.agent_env or present.settings.agent_env))
     return tuple(agents)
+
+
+def _workspace(options: Options, present: Present) -> str:
+    given = options.workspace or present.settings.workspace or ""
+    if not given and not options.agents and present.settings.agents_file is not None:
+        return ""  # that file says where its agents work
+    return read_workspace(given).text
 
 
 def _projects(options: Options, present: Present) -> tuple[Project, ...]:

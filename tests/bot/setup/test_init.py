@@ -245,6 +245,22 @@ def test_all_that_is_missing_or_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / ".env").exists()
 
 
+def test_a_weft_toml_that_is_there_goes_on_saying_which_agents_there_are(tmp_path: Path) -> None:
+    """R8, P12: nothing else is asked for than what it does not say."""
+    command = agent(tmp_path / "one")
+    said = f'[agents.mine]\ncommand = """{command}"""\nworkspace = "{tmp_path}"\n'
+    (tmp_path / "weft.toml").write_text(said)
+    given = {"DISCORD_TOKEN": "any.canary", "WEFT_DISCORD_API": "http://127.0.0.1:1"}
+    code, out, err = init(tmp_path, "--non-interactive", "--offline", **given)
+    assert (code, err) == (0, "")
+    assert "\nok    session     mine: opened" in out
+    assert (tmp_path / "weft.toml").read_text() == said
+    assert "WEFT_WORKSPACE" not in (tmp_path / ".env").read_text()
+    code, out, err = init(tmp_path, "--non-interactive", "--offline", "--project", str(tmp_path), **given)
+    assert code == 78
+    assert "weft.toml is there already: write it there, or give --agent, too" in err
+
+
 def test_what_no_file_can_hold_is_refused(tmp_path: Path) -> None:
     """R8: such as what a terminal sends in another encoding than its settings say."""
     code, _, err = init(
