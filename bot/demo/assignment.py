@@ -1,9 +1,9 @@
 """What the demo's bot is told by the process that serves the page, and the lines that go between the two.
 
 Light, as the page's process imports it: JSON, a line each. The bot's first line in is the assignment. Each later one is
-a request, ``{"request": ID, "kill_agent": THREAD}``, or ``{"hurry": true}`` for a quick end. Its lines out are
-``{"begun": true}``, ``{"ready": true}``, ``{"failed": TEXT}``, ``{"note": TEXT}``, and an answer to each request,
-``{"answer": ID, "text": TEXT}`` or ``{"answer": ID, "problem": TEXT}``.
+a request, ``{"request": ID, "kill_agent": THREAD}``, or ``{"end": true}`` for an end with all last words. Its lines
+out are ``{"begun": true}``, ``{"ready": true}``, ``{"failed": TEXT}``, ``{"note": TEXT}``, and an answer to each
+request, ``{"answer": ID, "text": TEXT}`` or ``{"answer": ID, "problem": TEXT}``.
 """
 
 from __future__ import annotations

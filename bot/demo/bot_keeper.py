@@ -109,7 +109,7 @@ class BotProcess:
         return str(answer["text"])
 
     async def hang_up(self) -> None:
-        """Have it end: in order once it has begun, else at once."""
+        """Have it end soon; at once as long as it has not begun."""
         if self.begun:
             await self._stdin.aclose()
         else:
@@ -191,8 +191,6 @@ class BotKeeper:
             await bot.tell(self._assignment.to_line())
             await bot.follow()
         except anyio.get_cancelled_exc_class():
-            with CancelScope(shield=True):
-                await bot.tell({"hurry": True})
             await self._end(bot, LAST_LIMIT)
             raise
         return await self._end(bot, END_LIMIT)
@@ -235,8 +233,8 @@ class BotKeeper:
         self._again.set()
         if bot.ended.is_set():
             return "The bot starts."
-        await bot.hang_up()
-        with anyio.move_on_after(END_LIMIT):
+        await bot.tell({"end": True})
+        with anyio.move_on_after(END_LIMIT if bot.begun else 0):
             await bot.ended.wait()
         bot.kill()
         return "The bot has ended in order and starts again. What was asked meanwhile is answered then."

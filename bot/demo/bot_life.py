@@ -7,7 +7,9 @@ what an earlier one left, however that one ended.
 from __future__ import annotations
 
 import functools
+import logging
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,7 @@ from acp.shutdown import StopLimits, end_strays, find, send_signal, survey
 from bot.app import Bot, held_state, kept_state, running_bot, secrets
 from bot.config import ConfigError, Settings
 from bot.demo.assignment import LINE_LIMIT, Assignment, Line, encode
+from bot.demo.bot_keeper import LAST_LIMIT
 from bot.demo.page_agents import page_agents
 from bot.demo.stage import stage_settings
 from bot.log import configure_logging
@@ -82,6 +85,7 @@ async def _live(lines: Lines) -> None:
     requests = lines.read()
     async for first in requests:
         await _work(Assignment.from_line(first), lines, requests)
+        return  # nothing more is read: an orderly end comes before the end of the pipe
 
 
 async def _work(assignment: Assignment, lines: Lines, requests: AsyncIterator[Line]) -> None:
@@ -98,17 +102,36 @@ async def _work(assignment: Assignment, lines: Lines, requests: AsyncIterator[Li
         wanted = RunSettings(assignment.token, agents)
         redactor = Redactor(secrets(wanted))
         configure_logging(quiet_level(), "auto", redactor)
+        if quiet_level() == "error":
+            # A connection that is lost is an error to discord.py, and something to try out here.
+            logging.getLogger("discord").setLevel(logging.CRITICAL)
         async with (
             running_bot(settings, wanted, redactor, {STATE_MARKER: assignment.mark}) as bot,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_tell_when_ready, bot, lines)
             async for request in requests:
-                if "hurry" in request:
-                    bot.dispatcher.hurry()
-                else:
-                    tasks.start_soon(_answer, bot, lines, request)
+                if "end" in request:
+                    break
+                tasks.start_soon(_answer, bot, lines, request)
+            else:
+                # Nobody is there any more, and perhaps no Discord: its last words would be waited for in vain.
+                bot.dispatcher.hurry()
+                _leave_in_time(assignment.mark)
             tasks.cancel_scope.cancel()
+
+
+def _leave_in_time(mark: str) -> None:
+    """End this process and its agents by force after a moment."""
+
+    def leave() -> None:
+        anyio.run(end_strays, STATE_MARKER, mark, StopLimits())
+        os._exit(1)
+
+    # A thread of its own, as the end of the bot is shielded against everything in its loop.
+    timer = threading.Timer(LAST_LIMIT, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def _settings(assignment: Assignment) -> Settings:
