@@ -130,6 +130,7 @@ export function tagText(tag) {
 
 // -- one post -------------------------------------------------------------------------------------------------------
 
+/** The link is the title, so that it is called like the post; the style sheet lets the whole card take a press. */
 function card(app, post) {
     const { store } = app;
     const { unread, mentions } = store.unread(post.id);
@@ -140,10 +141,11 @@ function card(app, post) {
             app.open(post.id);
         }
     };
-    return html`<a class="post ${unread ? "unread" : ""}" href="#/${post.id}" aria-label=${post.name} @click=${open}>
+    return html`<article class="post ${unread ? "unread" : ""}" aria-label=${post.name}>
         ${tagsOf(app, post)}
         <span class="post-title">
-            ${post.name} ${mentions ? html`<span class="badge" aria-hidden="true">${mentions}</span>` : nothing}
+            <a href="#/${post.id}" aria-description=${unread ? "unread" : nothing} @click=${open}>${post.name}</a>
+            ${mentions ? html`<span class="badge" aria-hidden="true">${mentions}</span>` : nothing}
         </span>
         <span class="post-text">${excerpt(app, post, starter)}</span>
         <span class="post-foot">
@@ -151,7 +153,7 @@ function card(app, post) {
             ><span>${agoText(timeOf(post.last_message_id ?? post.id), Date.now())}</span>
             ${post.thread_metadata?.archived ? html`<span class="post-closed">${icon("lock")} Closed</span>` : nothing}
         </span>
-    </a>`;
+    </article>`;
 }
 
 function replies(post) {

@@ -26,7 +26,8 @@ export function messageList(app) {
     const { place, store } = app;
     const conversation = store.conversation(place.id);
     const name = store.placeName(place);
-    return html`<div class="messages">
+    const away = conversation.loaded && !(app.scroller.atEnd && conversation.atEnd);
+    return html`<div class="messages ${away ? "away" : ""}">
         <div
             class="scroller"
             ${ref(attacher(app))}
@@ -46,7 +47,7 @@ export function messageList(app) {
                 ${conversation.loading === "newer" ? spinner() : nothing}
             </div>
         </div>
-        ${jumpBar(app, conversation)}
+        ${away ? jumpBar(app, conversation) : nothing}
     </div>`;
 }
 
@@ -221,9 +222,6 @@ function starter(app) {
 
 /** The way back to the newest message, while that is out of sight. */
 function jumpBar(app, conversation) {
-    if (!conversation.loaded || (app.scroller.atEnd && conversation.atEnd)) {
-        return nothing;
-    }
     const { missed } = conversation;
     const news = missed === 1 ? "1 new message" : `${missed} new messages`;
     return html`<button class="jump" @click=${() => app.jumpToPresent()}>
