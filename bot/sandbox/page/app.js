@@ -133,6 +133,8 @@ export class App {
         this._handlers.get(name)?.forEach((handler) => handler(data));
         if (name === "GUILD_CREATE") {
             this._enter();
+        } else if (name === "RESUMED" && this.place && this.place.type !== ChannelType.FORUM) {
+            ensureLoaded(this, this.ui.channelId);
         } else if (name === "CHANNEL_DELETE" || name === "THREAD_DELETE" || name === "GUILD_DELETE") {
             this._leaveDeleted(data);
         } else if (name === "MESSAGE_CREATE") {

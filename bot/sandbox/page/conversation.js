@@ -29,11 +29,14 @@ export class Conversation {
         this.following = true;
         /** Whether events may have been lost, so that the window has to be fetched again. */
         this.stale = false;
+        /** Whether it was fetched while there was no connection, and events that it contains are still to come. */
+        this.doubtful = false;
         this._messages = [];
         this._ephemeral = [];
         this._outgoing = [];
         this._meanwhile = [];
         this._uncertain = new Set();
+        this._counting = new Map();
         this._ticket = 0;
         this._shown = null;
     }
@@ -118,6 +121,7 @@ export class Conversation {
         this._set(part.toReversed());
         this.loaded = true;
         this.stale = false;
+        this.doubtful = false;
         this.atStart = false;
         this.atEnd = atEnd;
         this.missed = 0;
@@ -148,6 +152,18 @@ export class Conversation {
         const uncertain = [...this._uncertain].filter((id) => this.find(id));
         this._uncertain.clear();
         return uncertain;
+    }
+
+    /** The reactions of a message are being asked for. */
+    beginCount(id) {
+        this._counting.set(id, false);
+    }
+
+    /** Returns whether some came or went meanwhile. */
+    endCount(id) {
+        const moved = this._counting.get(id);
+        this._counting.delete(id);
+        return moved;
     }
 
     // -- events -----------------------------------------------------------------------------------------------------
@@ -200,6 +216,9 @@ export class Conversation {
     alter(id, alter) {
         if (this.loading === "latest" || this.loading === "around" || (this.loading && !this.find(id))) {
             this._uncertain.add(id);
+        }
+        if (this._counting.has(id)) {
+            this._counting.set(id, true);
         }
         const altered = (one) => (one.id === id ? alter(one) : one);
         this._set(this._messages.map(altered));

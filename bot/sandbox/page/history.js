@@ -82,6 +82,8 @@ async function fetchPage(app, channelId, kind, query, take) {
     const { store } = app;
     const conversation = store.conversation(channelId);
     const ticket = conversation.begin(kind);
+    // What is read while no events come is read again, as they come later.
+    conversation.doubtful ||= app.ui.status !== "ready";
     const showing = async () => {
         await app.rendered();
         if (!conversation.awaits(ticket)) {
@@ -108,11 +110,17 @@ async function fetchPage(app, channelId, kind, query, take) {
 /** Another page took this one's place. */
 class Overtaken extends Error {}
 
+/** Only the reactions are taken: of the rest, events know the newest. */
 async function refresh(app, conversation, id) {
-    try {
-        conversation.change(await app.api.get(`/channels/${conversation.channelId}/messages/${id}`));
-    } catch {
-        // It is gone by now, which an event tells as well.
+    const query = { around: id, limit: 1 };
+    for (let doubt = true; doubt; ) {
+        conversation.beginCount(id);
+        const [message] = await app.api.get(`/channels/${conversation.channelId}/messages`, query).catch(() => []);
+        // One more or less meanwhile: whether the answer has it already nobody knows, either.
+        doubt = conversation.endCount(id);
+        if (!doubt && message?.id === id) {
+            conversation.change({ id, reactions: message.reactions ?? [] });
+        }
     }
     app.update();
 }

@@ -262,6 +262,12 @@ const HANDLERS = {
         store._markStale();
     },
 
+    RESUMED(store) {
+        for (const one of store._conversations.values()) {
+            one.stale ||= one.doubtful;
+        }
+    },
+
     GUILD_CREATE(store, { channels, threads, members, roles, ...guild }) {
         store.guild = guild;
         store.entered = true;
