@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from bot.agents.file import _Agent, _AgentPermissions, _Budget, _Limits, _Project
 from bot.config import Settings
+from pool.storage.tables import STEPS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -168,3 +170,11 @@ def test_the_architecture_names_every_map_keyed_by_an_id() -> None:
 def test_nothing_is_told_twice_in_the_changelog() -> None:
     lines = [line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("- ")]
     assert len(lines) == len(set(lines))
+
+
+def test_the_upgrade_notes_name_the_format_of_the_state() -> None:
+    """Whoever goes back to an older version has to know that it cannot read the file."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    notes = (ROOT / "docs" / "operations.md").read_text().partition(f"### To {version}\n")[2]
+    assert f"of format {len(STEPS)};" in notes
+    assert f"The state has format {len(STEPS)} " in (ROOT / "CHANGELOG.md").read_text().partition(f"## {version} - ")[2]

@@ -13,14 +13,16 @@ import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email import message_from_string
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from bot import packaged
-from tests.packages import TRACKED, WITHOUT_SETTINGS, Checkout, cloned, copied
+from tests.packages import ROOT, TRACKED, WITHOUT_SETTINGS, Checkout, cloned, copied
 
 PACKAGES = ("acp", "pool", "bot")
 pytestmark = pytest.mark.skipif(not TRACKED, reason="this is no checkout of git")
@@ -106,10 +108,12 @@ class Installed:
     def python(self) -> str:
         return str(self.root / "bin" / "python")
 
-    def run(self, *command: str, exit_code: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
-        env = {**WITHOUT_SETTINGS, "HOME": str(self.outside), **settings}
+    def run(
+        self, *command: str, settings: Mapping[str, str] | None = None, exit_code: int = 0, limit: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        env = {**WITHOUT_SETTINGS, "HOME": str(self.outside), **(settings or {})}
         done = subprocess.run(
-            command, cwd=self.outside, env=env, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=self.outside, env=env, capture_output=True, text=True, timeout=limit, check=False
         )
         assert done.returncode == exit_code, done.stdout + done.stderr
         return done
@@ -158,6 +162,25 @@ def test_an_installed_weft_runs_the_demo(installed: Installed) -> None:
     assert done.stdout.endswith("outcome: answered\n")
 
 
+def test_an_installed_weft_serves_every_file_of_the_page(installed: Installed) -> None:
+    files = [name.removeprefix("bot/sandbox") for name in TRACKED if name.startswith("bot/sandbox/page/")]
+    # The table of its libraries and their licences are there to be read in the package.
+    served = [name for name in files if Path(name).suffix != ".md" and not Path(name).name.startswith("LICENSE")]
+    assert {"/page/index.html", "/page/main.js"} <= set(served)
+    env = {**WITHOUT_SETTINGS, "HOME": str(installed.outside)}
+    command = [installed.weft, "sandbox"]
+    with subprocess.Popen(command, cwd=installed.outside, env=env, stdout=subprocess.PIPE, text=True) as sandbox:
+        try:
+            assert sandbox.stdout is not None
+            place = next(found[0] for line in sandbox.stdout if (found := re.search(r"http://[\d.]+:\d+", line)))
+            for name in ("/", *served):
+                with urlopen(f"{place}{name}", timeout=30) as answer:
+                    here = ROOT / "bot" / "sandbox" / (name.removeprefix("/") or "page/index.html")
+                    assert answer.read() == here.read_bytes(), name
+        finally:
+            sandbox.kill()
+
+
 def test_an_installed_weft_checks_the_machine(installed: Installed) -> None:
     workspace = installed.outside / "workspace"
     workspace.mkdir()
@@ -167,7 +190,7 @@ def test_an_installed_weft_checks_the_machine(installed: Installed) -> None:
         "WEFT_WORKSPACE": str(workspace),
         "WEFT_STATE_DIR": str(installed.outside / "state"),
     }
-    done = installed.run(installed.weft, "doctor", "--offline", exit_code=0, **settings)
+    done = installed.run(installed.weft, "doctor", "--offline", settings=settings)
     assert "FAIL" not in done.stdout
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok    initialize")]
 
@@ -195,3 +218,24 @@ def test_an_installed_weft_is_what_its_service_starts(installed: Installed) -> N
     env_file.write_text(f"DISCORD_TOKEN=x\nWEFT_AGENT_COMMAND=/bin/cat\nWEFT_WORKSPACE={installed.outside}\n")
     shown = installed.run(installed.weft, "service", "show", "--user", "--env-file", str(env_file)).stdout
     assert f"ExecStart={installed.python} -P -m bot run --env-file {env_file}\n" in shown
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_the_lock_has_all_that_a_new_environment_needs(checkout: Checkout, tmp_path: Path) -> None:
+    """As somebody installs a release: only here are the libraries installed, too, from wherever pip takes them."""
+    made = Installed(tmp_path / "venv", tmp_path / "outside")
+    made.outside.mkdir()
+    venv.create(made.root, with_pip=True)
+    pip = [made.python, "-P", "-m", "pip", "--disable-pip-version-check"]
+    own = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_")) or name == "HOME"}
+    lock = ["--require-hashes", "-r", str(checkout.root / "requirements.lock")]
+    made.run(*pip, "install", "--quiet", *lock, settings=own, limit=500)
+    for package in (checkout.wheel, checkout.sdist):
+        # The tools that build the sdist come from the lock as well.
+        alone = ("--quiet", "--force-reinstall", "--no-deps", "--no-build-isolation")
+        made.run(*pip, "install", *alone, str(package), settings=own)
+        assert made.run(*pip, "check").stdout == "No broken requirements found.\n"
+        told = made.run(made.weft, "--version").stdout
+        assert told == f"weft {metadata(checkout)['Version'][0]} ({checkout.git('rev-parse', '--short=7', 'HEAD')})\n"
+        assert made.run(made.weft, "demo", "--prompt", "say hello weft").stdout.endswith("outcome: answered\n")
