@@ -10,7 +10,7 @@ from bot.sandbox import messages, objects
 from bot.sandbox.checks import is_emoji
 from bot.sandbox.drafts import Draft, Upload, make_changes, make_draft
 from bot.sandbox.errors import DiscordError, InvalidForm
-from bot.sandbox.model import Channel, ChannelType, Json, Message, MessageFlags
+from bot.sandbox.model import PERMISSIONS, Channel, ChannelType, Json, Message, MessageFlags
 from bot.sandbox.state import State
 
 FORWARD = 1
@@ -70,9 +70,17 @@ def send(
     reference = body.get("message_reference") or {}
     if reference.get("type") == FORWARD:
         return _forward(state, who, channel, body, reference)
+    if reference.get("message_id") is not None:
+        _require_reply(state, who, channel)
     draft = draft_of(state, who, body, uploads, extras or Extras())
     voice = MessageFlags.VOICE if extras is not None and extras.voice else 0
     return messages.post(state, channel_id, who, draft, flags=int(voice))
+
+
+def _require_reply(state: State, who: int, channel: Channel) -> None:
+    """Raise where an account may not read what it answers: the answer shows that."""
+    if channel.in_guild and not state.permissions(who, channel) & PERMISSIONS["read_message_history"]:
+        raise DiscordError(160002)
 
 
 def draft_of(state: State, who: int, body: Json, uploads: list[Upload], extras: Extras) -> Draft:

@@ -6,6 +6,7 @@ person's client began it, that client is told how it goes on.
 """
 
 import asyncio
+import secrets
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
@@ -185,7 +186,8 @@ class Interactions:
         interaction_id = state.ids()
         interaction = Interaction(
             id=interaction_id,
-            token=f"sandbox.interaction.{interaction_id}",
+            # People's clients know the id; whoever has the token answers in the bot's name.
+            token=f"sandbox.interaction.{interaction_id}.{secrets.token_urlsafe(16)}",
             type=kind,
             user_id=user_id,
             channel_id=channel_id,

@@ -11,7 +11,17 @@ from bot.sandbox import objects
 from bot.sandbox.channels import admit_message, start_thread
 from bot.sandbox.drafts import Draft, Mentions, find_mentions
 from bot.sandbox.errors import DiscordError, InvalidForm
-from bot.sandbox.model import Channel, ChannelType, Event, Intents, Json, Message, MessageFlags, MessageType
+from bot.sandbox.model import (
+    PERMISSIONS,
+    Channel,
+    ChannelType,
+    Event,
+    Intents,
+    Json,
+    Message,
+    MessageFlags,
+    MessageType,
+)
 from bot.sandbox.state import State
 
 NONCE_SECONDS = 180.0
@@ -53,7 +63,7 @@ def post(
         nonce=draft.nonce,
         parts=draft.parts,
         answers=answers,
-        **_mention_fields(state, _mentions(state, draft, reference_id)),
+        **_mention_fields(state, channel, author_id, _mentions(state, draft, reference_id)),
     )
     state.put_message(message)
     if draft.nonce is not None and draft.enforce_nonce:
@@ -105,11 +115,14 @@ def _mentions(state: State, draft: Draft, reference_id: int | None) -> Mentions:
     return replace(found, users=tuple(dict.fromkeys((*found.users, author_id))))
 
 
-def _mention_fields(state: State, found: Mentions) -> dict[str, Any]:
+def _mention_fields(state: State, channel: Channel, author_id: int, found: Mentions) -> dict[str, Any]:
+    # What the bot asks for is kept even where it has no right to it: tests see what it would do with the right.
+    free = author_id == state.bot.id or not channel.in_guild
+    everyone = free or bool(state.permissions(author_id, channel) & PERMISSIONS["mention_everyone"])
     return {
         "mentions": tuple(one for one in found.users if one in state.members),
         "mention_roles": tuple(one for one in found.roles if one in state.roles and one != state.guild_id),
-        "mention_everyone": found.everyone,
+        "mention_everyone": found.everyone and everyone,
     }
 
 
@@ -122,7 +135,8 @@ def edit(
         raise DiscordError(50083)
     fields: dict[str, Any] = {**changes, "edited_at": state.wall()}
     if "content" in changes:
-        fields |= _mention_fields(state, find_mentions(str(changes["content"]), allowed_mentions))
+        found = find_mentions(str(changes["content"]), allowed_mentions)
+        fields |= _mention_fields(state, channel, message.author_id, found)
     edited = state.put_message(replace(message, **fields))
     publish_message(state, "MESSAGE_UPDATE", edited)
     return edited

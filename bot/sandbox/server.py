@@ -3,6 +3,7 @@
 It owns the listening socket; the parts it joins own their state.
 """
 
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
@@ -83,7 +84,7 @@ class FakeDiscord:
         self._port = port
         self.application_id = bot.id
         self.guild_id = ids()
-        self.token = f"sandbox.{bot.id}.not-a-real-token"
+        self.token = f"sandbox.{bot.id}.{secrets.token_urlsafe(24)}"
         self.state = State(clock, wall, ids, self.guild_id, bot, owner.id, self.application_id)
         self._accounts = Accounts(self.state, self.token)
         self.gateway = Gateway(self.state, self._accounts)

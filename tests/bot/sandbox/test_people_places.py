@@ -123,7 +123,11 @@ async def test_direct_messages_are_between_one_person_and_the_bot(monkeypatch: p
 
 
 async def test_a_reply_pings_or_not_and_a_forward_is_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with connected(monkeypatch) as (fd, bot), client_of(fd, fd.user("alice")) as alice:
+    async with (
+        connected(monkeypatch) as (fd, bot),
+        client_of(fd, fd.user("alice")) as alice,
+        client_of(fd, fd.owner) as owner,
+    ):
         hidden, other = fd.add_channel("hidden"), fd.add_channel("other")
         fd.overwrite(hidden, fd.guild_id, deny=["view_channel"])
         original = await fd.owner.say(fd.channel_id, "look", files=[("log.txt", b"boom")])
@@ -142,6 +146,12 @@ async def test_a_reply_pings_or_not_and_a_forward_is_a_copy(monkeypatch: pytest.
         )
         assert [len(one.data["mentions"]) for one in (loud, quiet)] == [1, 0]
         assert loud.data["referenced_message"]["content"] == "look"
+        unread = fd.add_channel("unread")
+        fd.overwrite(unread, fd.guild_id, deny=["read_message_history"])
+        reply = to((await fd.owner.say(unread, "x")).id, unread)
+        assert (await alice.post(unread, "?", message_reference=reply)).code == 160002
+        pings = [(await by.post(fd.channel_id, "@everyone")).data["mention_everyone"] for by in (alice, owner)]
+        assert pings == [False, True]
         gone = await alice.post(fd.channel_id, "to nothing", message_reference=to(1, fd.channel_id))
         assert gone.code == 50035
 
@@ -151,7 +161,7 @@ async def test_a_reply_pings_or_not_and_a_forward_is_a_copy(monkeypatch: pytest.
         assert "author" not in copy
         again = await alice.post(fd.channel_id, "", message_reference=to(forwarded.id, other, 1))
         assert again.data["message_snapshots"][0]["message"]["content"] == "look"
-        await bot.wait_until(lambda b: len(b.seen) == 6)
+        await bot.wait_until(lambda b: len(b.seen) == 9)
         assert [one.content for one in bot.seen[-1].message_snapshots] == ["look"]
         assert await bot.seen[-1].message_snapshots[0].attachments[0].read() == b"boom"
 
