@@ -50,6 +50,7 @@ export function toolbarView(app, message) {
     }
     const may = allowed(app, message);
     const menu = `message:${message.id}`;
+    const picking = app.ui.menu === `emoji:${message.id}`;
     const tool = (shown, name, sign, run, kind = "") =>
         shown
             ? html`<button
@@ -66,7 +67,7 @@ export function toolbarView(app, message) {
         class=${app.ui.menu === menu ? "toolbar open" : "toolbar"}
         role="toolbar"
         aria-label="Message actions"
-        data-menu=${app.ui.menu?.startsWith("emoji:") ? app.ui.menu : menu}
+        data-menu=${picking ? app.ui.menu : menu}
     >
         ${may.react ? addButton(app, message, "tool") : nothing}
         ${tool(may.reply, "Reply", "reply", () => reply(app, message))}
