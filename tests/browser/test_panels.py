@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from bot.sandbox import Control, ControlError, FakeDiscord, Kind
+from tests.browser.axe import findings
 from tests.browser.client import PHONE, visiting
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -114,6 +115,8 @@ async def test_what_breaks_says_what_it_did_and_all_pages_know(chromium: Browser
             await expect(box.get_by_role("switch", name="Lamp")).to_have_accessible_description("It shines.")
             await box.get_by_role("button", name="Bell").click()
             await expect(box.get_by_role("alert")).to_have_text("Open a thread first.")
+            await me.page.get_by_role("button", name="Acting as owner").click()
+            assert await findings(me.page) == []
             discord.announce("The bot could not start.")
             for page in (me.page, other.page):
                 await expect(page.get_by_role("status").filter(has_text="The bot could not start.")).to_be_visible()

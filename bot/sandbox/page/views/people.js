@@ -15,7 +15,7 @@ export function peopleSwitch(app) {
         <button
             class="people-button"
             data-menu=${MENU}
-            aria-label="Acting as ${person.name}"
+            aria-description=${person.role || nothing}
             aria-haspopup="menu"
             aria-expanded=${open}
             @click=${() => toggle(app)}
@@ -23,8 +23,8 @@ export function peopleSwitch(app) {
         >
             ${avatar(app, person, "m")}
             <span class="people-names">
-                <span class="people-name">${person.name}</span>
-                <span class="people-role">${person.role || "Acting as"}</span>
+                <span class="people-name"><span class="visually-hidden">Acting as </span>${person.name}</span>
+                <span class="people-role" aria-hidden="true">${person.role || "Acting as"}</span>
             </span>
             ${icon("chevron")}
         </button>

@@ -116,7 +116,7 @@ function actionButton({ label, run }) {
 
 /** What is tried at the moment, where the list of it does not show that. */
 function steps(app) {
-    return app.ui.panel && !app.ui.phone ? nothing : tourStrip(app);
+    return isEmptyPlace(app) || (app.ui.panel && !app.ui.phone) ? nothing : tourStrip(app);
 }
 
 /** Things to try and to break; an empty place shows the tour itself. */

@@ -100,7 +100,7 @@ function stepButton(app, step) {
 }
 
 function firstOf(stops, state) {
-    const open = stops.filter((one) => !state.done.has(one.title));
+    const open = stops.filter((one) => !state.done.has(one.title) || one.title === state.current);
     return (open.length ? open : stops).slice(0, OFFERED);
 }
 
