@@ -85,3 +85,20 @@ async def test_a_file_s_name_says_nothing_but_its_name() -> None:
         url = message_json(discord.state, message)["attachments"][0]["url"]
         answer = await session.get(yarl.URL(url, encoded=True))
     assert answer.headers["Content-Disposition"] == f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
+async def test_a_player_gets_the_bytes_that_it_asks_for() -> None:
+    async with FakeDiscord() as discord, aiohttp.ClientSession() as session:
+        message = await discord.owner.say(discord.channel_id, files=[("a.mp4", b"0123456789")])
+        url = message_json(discord.state, message)["attachments"][0]["url"]
+        for asked, status, part, told in [
+            ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
+            ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+            ("bytes=-2", 206, b"89", "bytes 8-9/10"),
+            ("bytes=4-99", 206, b"456789", "bytes 4-9/10"),
+            ("bytes=10-", 416, b"", "bytes */10"),
+            ("bytes=nonsense", 416, b"", "bytes */10"),
+        ]:
+            answer = await session.get(url, headers={"Range": asked})
+            assert (answer.status, answer.headers["Content-Range"]) == (status, told), asked
+            assert await answer.read() == part, asked
