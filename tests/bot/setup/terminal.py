@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -29,13 +30,15 @@ class Terminal:
         self.shown = ""
 
     async def expect(self, text: str) -> None:
-        """Read on until ``text`` comes, behind what was expected before."""
+        """Read on until ``text`` comes, behind what was expected before; its lines may be broken elsewhere."""
+        wanted = re.compile(re.escape(text).replace("\\ ", r"\s+"))
         with anyio.move_on_after(LIMIT):
-            while text not in self.shown[self._seen :]:
+            while not wanted.search(self.shown, self._seen):
                 if not await self._more():
                     break
-        assert text in self.shown[self._seen :], f"{text!r} did not come: {self.shown[self._seen :]}"
-        self._seen = self.shown.index(text, self._seen) + len(text)
+        found = wanted.search(self.shown, self._seen)
+        assert found, f"{text!r} did not come: {self.shown[self._seen :]}"
+        self._seen = found.end()
 
     def type(self, text: str) -> None:
         """Type a line."""
