@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from bot.work.workspace import writing as module
 from bot.work.workspace.git import GitFailed, locate
-from bot.work.workspace.repository import Repository, Unreadable
+from bot.work.workspace.repository import Repository, Unreadable, has_links
 from bot.work.workspace.writing import IndexChanged, release_index, writing
 from tests.bot.work.repositories import commit, make_repository, needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_attributes, hostile_environment, set_traps
@@ -236,3 +237,22 @@ async def test_a_link_that_comes_after_the_look_leads_into_no_other_repository(t
         with pytest.raises(Unreadable, match="links to elsewhere"):
             await git.run("update-ref", "--no-deref", "refs/heads/master", other, base)
     assert run_git(tmp_path / "clone", "rev-parse", "master") == base
+
+
+async def test_a_directory_of_references_may_go_while_they_are_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W2: git takes empty ones away whenever another thread's branch goes."""
+    make_repository(tmp_path)
+    refs = tmp_path / ".git" / "refs"
+    (refs / "heads" / "weft").mkdir()
+    scandir = os.scandir
+
+    def gone_meanwhile(path: str) -> Any:
+        if path.endswith("/weft"):
+            Path(path).rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", gone_meanwhile)
+    assert not has_links(refs, levels=8)
+    assert not (refs / "heads" / "weft").exists()
