@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import LIMIT, left_by, started
+from tests.commands import LIMIT, environment, left_by, started
 
 ADDRESS = re.compile(r"Weft's demo is open at (http://127\.0\.0\.1:(\d+)/)#(\S+) \(Ctrl-C ends it\)\.\n")
 # Every Python that is started imports this first: the bot's process waits until it is let go.
@@ -130,6 +130,34 @@ def test_a_signal_in_the_start_ends_all(place: Path, number: signal.Signals) -> 
         assert process.stderr
         assert process.stderr.read() == b""
     nothing_is_left(place)
+
+
+def test_a_terminal_with_a_display_gets_the_page_in_the_browser(place: Path) -> None:
+    """The browser may take as long as it likes, and the terminal is not its."""
+    browser, opened = place / "browser", place / "opened"
+    browser.write_text(f'#!/bin/sh\nmkfifo {place}/never\necho "$TERM $1" >{opened}\ncat {place}/never\n')
+    browser.chmod(0o755)
+    reads, terminal = os.openpty()
+    env = environment(place, DISPLAY=":99", BROWSER=str(browser), TERM="xterm")
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "bot", "demo"], cwd=place, env=env, stdin=subprocess.DEVNULL, stdout=terminal
+    ) as process:
+        try:
+            found = re.search(r"http://\S+", os.read(reads, 4096).decode())
+            assert found
+            for _ in range(int(LIMIT * 20)):
+                if opened.exists() and opened.read_text():
+                    break
+                select.select([], [], [], 0.05)
+            assert opened.read_text() == f" {found[0]}\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LIMIT) == 130
+            # The browser is the person's, and stays open.
+            os.close(os.open(place / "never", os.O_WRONLY | os.O_NONBLOCK))
+        finally:
+            process.kill()
+            os.close(reads)
+            os.close(terminal)
 
 
 def test_two_signals_in_a_turn_end_all_at_once(place: Path) -> None:
