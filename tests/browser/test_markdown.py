@@ -47,6 +47,19 @@ _RENDER = """async sources => {
     });
 }"""
 
+# Whether what an edit leaves as it was is still the same: a selection in it, a spoiler that is open.
+_EDIT = """async ([before, after]) => {
+    const { html, render } = await import("/page/vendor/lit-html/lit-html.js");
+    const { markdown } = await import("/page/views/markdown.js");
+    const root = document.createElement("div");
+    const show = (text) => render(html`${markdown({ store: { namesVersion: 1 } }, text)}`, root);
+    show(before);
+    const first = [...root.firstElementChild.children];
+    show(after);
+    const now = [...root.firstElementChild.children];
+    return now.map((one) => first.indexOf(one));
+}"""
+
 DIALECT = {
     "**bold** *it* _it_ __under__ ~~gone~~": (
         "<p><strong>bold</strong> <em>it</em> <em>it</em> <u>under</u> <s>gone</s></p>"
@@ -142,6 +155,9 @@ async def test_texts_become_what_people_know_from_discord_and_nothing_else(chrom
 
         plain = await rendered(ana.page, ["# A\n<@5> said **no** ||x|| `c`", "a\n- b\n- c"])
         assert [one["plain"] for one in plain] == ["A @ana <b> said no ▒▒▒▒ c", "a b c"]
+
+        growing = ["# A\n||b||\n```\nc\n```\nd", "# A\n||b||\n```\nc\n```\nd and e\n- f"]
+        assert await ana.page.evaluate(_EDIT, growing) == [0, 1, 2, -1, -1]
 
         await discord.owner.say(discord.channel_id, "x" * 2000)
         await ana.message("xxx").wait_for()

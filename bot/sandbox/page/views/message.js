@@ -24,7 +24,11 @@ const THREAD_CREATED = 18;
 const REPLY = 19;
 const COMMAND = 20;
 const STARTER = 21;
+const MENU_COMMAND = 23;
+const SPOKEN = new Set([0, REPLY, COMMAND, STARTER, MENU_COMMAND]);
+/** Types of a reference and of an interaction. */
 const FORWARD = 1;
+const COMMAND_USED = 2;
 const EPHEMERAL = 1 << 6;
 const LOADING = 1 << 7;
 const COMPONENTS_V2 = 1 << 15;
@@ -46,12 +50,12 @@ export function startsGroup(previous, message) {
 }
 
 function isSystem(message) {
-    return ![0, REPLY, COMMAND, STARTER, 23].includes(message.type ?? 0);
+    return !SPOKEN.has(message.type ?? 0);
 }
 
 function commandOf(message) {
     const metadata = message.interaction_metadata ?? message.interaction;
-    return metadata?.type === 2 ? metadata : null;
+    return metadata?.type === COMMAND_USED ? metadata : null;
 }
 
 /** Return a message's `<article>`; `grouped`: without name and picture. */
@@ -117,11 +121,11 @@ function aboveView(app, message) {
 }
 
 function commandLine(app, command, message) {
-    const name = command.name ?? message.interaction?.name ?? "a command";
+    const name = command.name ?? message.interaction?.name;
     return html`<div class="above">
         <span class="spine"></span>${command.user ? avatar(app, command.user, "s") : nothing}
         <span class="above-name"><bdi>${authorName(app, command.user ?? message.author)}</bdi></span> used
-        <span class="command-name">/${name}</span>
+        <span class="command-name">${name ? `/${name}` : "a command"}</span>
     </div>`;
 }
 
