@@ -36,7 +36,7 @@ export class Conversation {
         this._outgoing = [];
         this._meanwhile = [];
         this._uncertain = new Set();
-        this._counting = new Map();
+        this._moves = new Map();
         this._ticket = 0;
         this._shown = null;
     }
@@ -154,28 +154,21 @@ export class Conversation {
         return uncertain;
     }
 
-    /** The reactions of a message are being asked for. */
-    beginCount(id) {
-        this._counting.set(id, false);
-    }
-
-    /** Returns whether some came or went meanwhile. */
-    endCount(id) {
-        const moved = this._counting.get(id);
-        this._counting.delete(id);
-        return moved;
+    /** How often a message's reactions have changed. */
+    moves(id) {
+        return this._moves.get(id) ?? 0;
     }
 
     // -- events -----------------------------------------------------------------------------------------------------
 
     add(message) {
-        this._during(() => this._insert(message));
         this._outgoing = this._outgoing.filter((one) => one.id !== String(message.nonce));
         this._shown = null;
         if (this.loaded && !this.following && !isEphemeral(message) && !this.find(message.id)) {
             this.missed += 1;
         }
         this._insert(message);
+        this._during(message.id, () => this._insert(message));
     }
 
     _insert(message) {
@@ -206,7 +199,7 @@ export class Conversation {
 
     /** An update names what changed; the rest stays. Unknown messages are outside of the window. */
     change(fields) {
-        this._during(() => this.change(fields));
+        this._during(fields.id, () => this.change(fields));
         const merged = (one) => (one.id === fields.id ? { ...one, ...fields } : one);
         this._set(this._messages.map(merged));
         this._ephemeral = this._ephemeral.map(merged);
@@ -214,29 +207,32 @@ export class Conversation {
 
     /** Replace a message by what `alter` makes of it. */
     alter(id, alter) {
-        if (this.loading === "latest" || this.loading === "around" || (this.loading && !this.find(id))) {
+        if (this._overtakes(id)) {
             this._uncertain.add(id);
         }
-        if (this._counting.has(id)) {
-            this._counting.set(id, true);
-        }
+        this._moves.set(id, this.moves(id) + 1);
         const altered = (one) => (one.id === id ? alter(one) : one);
         this._set(this._messages.map(altered));
         this._ephemeral = this._ephemeral.map(altered);
     }
 
     remove(ids) {
-        this._during(() => this.remove(ids));
+        ids.forEach((id) => this._during(id, () => this.remove([id])));
         const gone = new Set(ids);
         const stays = (one) => !gone.has(one.id);
         this._set(this._messages.filter(stays));
         this._ephemeral = this._ephemeral.filter(stays);
     }
 
-    _during(apply) {
-        if (this.loading) {
+    _during(id, apply) {
+        if (this._overtakes(id)) {
             this._meanwhile.push(apply);
         }
+    }
+
+    /** Whether a message may come with the page that is on its way; what stays in the window has had its events. */
+    _overtakes(id) {
+        return this.loading === "latest" || this.loading === "around" || (this.loading !== null && !this.find(id));
     }
 
     // -- our own, on their way --------------------------------------------------------------------------------------

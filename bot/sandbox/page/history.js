@@ -114,10 +114,10 @@ class Overtaken extends Error {}
 async function refresh(app, conversation, id) {
     const query = { around: id, limit: 1 };
     for (let doubt = true; doubt; ) {
-        conversation.beginCount(id);
+        const before = conversation.moves(id);
         const [message] = await app.api.get(`/channels/${conversation.channelId}/messages`, query).catch(() => []);
         // One more or less meanwhile: whether the answer has it already nobody knows, either.
-        doubt = conversation.endCount(id);
+        doubt = conversation.moves(id) !== before;
         if (!doubt && message?.id === id) {
             conversation.change({ id, reactions: message.reactions ?? [] });
         }
