@@ -33,6 +33,7 @@ class Accounts:
         """The account that an Authorization header names: a bot says `Bot TOKEN`, a person `TOKEN`."""
         if authorization is None:
             return None
+        # The forms are not mixed: a person's token behind "Bot" would be a bot's request that nothing judges.
         if authorization.startswith(_BOT_SCHEME):
             return self._state.bot if authorization == _BOT_SCHEME + self._bot_token else None
         return self._person(authorization)

@@ -64,6 +64,7 @@ def send(
 ) -> Message:
     """Post a message, answer one or forward one, by the body of the request."""
     channel = state.channel(channel_id)
+    # Whether one may comes before whether the form is right: a form's errors tell nothing to those who may not.
     require_send(state, who, channel)
     if uploads:
         state.require(who, channel, "attach_files")
@@ -95,6 +96,7 @@ def draft_of(state: State, who: int, body: Json, uploads: list[Upload], extras: 
 def _forward(state: State, who: int, channel: Channel, body: Json, reference: Json) -> Message:
     """Post a copy of a message in another place; it shows no author, and nothing can be added to it."""
     source = state.channel(int(reference.get("channel_id") or channel.id))
+    # What is copied is read: without this, a forward would show what lies in places that one does not see.
     state.require(who, source, "read_message_history")
     original = state.message(source.id, int(reference["message_id"]))
     if str(body.get("content") or "").strip():
@@ -109,6 +111,7 @@ def snapshot(state: State, message: Message) -> Json:
     reference = {"type": FORWARD, "message_id": shape["id"], "channel_id": shape["channel_id"]}
     if state.channels[message.channel_id].in_guild:
         reference["guild_id"] = str(state.guild_id)
+    # Named one by one, so that no author and no reaction comes along with a field that is added later.
     copy = {name: shape[name] for name in _SNAPSHOT if name in shape}
     snapshots = message.parts.get("message_snapshots") or [{"message": copy}]
     return {"message_reference": reference, "message_snapshots": snapshots}
@@ -120,6 +123,7 @@ def edit(state: State, who: int, message: Message, body: Json, uploads: list[Upl
     if message.author_id != who:
         raise DiscordError(50005)
     given = body if who == state.bot.id else {name: body[name] for name in body if name in _OF_PEOPLE}
+    # Else a person's message could get buttons by an edit, which it could not have been posted with.
     changes = make_changes(given, uploads, message, state.ids)
     return messages.edit(state, message, changes, given.get("allowed_mentions"))
 

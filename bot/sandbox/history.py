@@ -20,6 +20,7 @@ class PostIndex:
     def add(self, channel_id: int, message_id: int) -> None:
         """Take a message in; one that is known stays where it is."""
         ids = self._ids.setdefault(channel_id, [])
+        # Ids grow with time, so that this is nearly always the end; a forum's first message has an older id.
         if not ids or message_id > ids[-1]:
             ids.append(message_id)
         elif not self._has(ids, message_id):

@@ -36,8 +36,10 @@ class PeopleSessions:
 
     def dispatch(self, event: Event) -> None:
         """Send an event to the people whom it concerns, to each in their form."""
+        # Most runs have no client of a person; they shall not pay for the forms.
         if not self._sessions:
             return
+        # First: what tells of a place must not come before the place itself.
         if changes_what_is_seen(event):
             self._look_again()
         forms: dict[int, Json | None] = {}
@@ -84,6 +86,7 @@ class PeopleSessions:
             self._identify(connection, account, url)
             return
         session = self._sessions.get(str(data.get("session_id")))
+        # Nobody goes on with a session of somebody else, whose events they would be sent.
         if session is None or session.who != account.id or not session.has_all_since(data.get("seq")):
             connection.push({"op": 9, "d": False})
             return
@@ -96,6 +99,7 @@ class PeopleSessions:
         state = self._state
         session_id = f"session-{state.ids()}"
         session = Session(session_id, account.id, Intents.NONE, connection, events=deque(maxlen=EVENTS_KEPT))
+        # Each reload of a page leaves one behind, and every event would be kept for it.
         idle = [key for key, one in self._sessions.items() if one.connection is None]
         for key in idle[: max(0, len(idle) - IDLE_SESSIONS_KEPT)]:
             del self._sessions[key]

@@ -168,6 +168,7 @@ class Pipeline:
         response.headers.update(outcome.headers)
         outcome.answer = response.body if isinstance(response.body, bytes) else b""
         outcome.status = NO_STATUS if request.transport is None or request.transport.is_closing() else response.status
+        # Without a valid token it is the bot's as well: a bot that forgets its token has to show in the log.
         if caller is None or caller == bot:
             self._log(request, route, outcome)
         return response

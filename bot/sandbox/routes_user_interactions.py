@@ -71,10 +71,11 @@ def _interact(call: Call) -> Reply:
     data = form.get("data")
     if not isinstance(data, dict):
         raise InvalidForm("data", "This field is required", "BASE_TYPE_REQUIRED")
+    client = _client(call)
     try:
-        handler(call, channel, data, _client(call))
+        handler(call, channel, data, client)
     except DiscordError:
-        raise
+        raise  # says by itself what is wrong
     except (LookupError, TypeError, ValueError) as error:
         kind = "COMPONENT_VALIDATION_FAILED" if form["type"] in (3, 5) else "INTERACTION_APPLICATION_COMMAND_INVALID"
         raise InvalidForm("data", str(error), kind) from error
@@ -145,6 +146,7 @@ _HANDLERS: dict[Any, Callable[[Call, Channel, Json, Client], None]] = {
 
 def _message(call: Call, channel: Channel) -> Message:
     """The message whose component is used, an ephemeral one of the caller too."""
+    # Not by `State.message`, which has no ephemeral ones.
     message = call.state.messages.get(_snowflake(call.form.get("message_id"), "message_id"))
     if message is None or message.channel_id != channel.id or message.reader_id not in (None, call.who):
         raise DiscordError(10008)
@@ -156,6 +158,7 @@ def _command(call: Call, data: Json) -> Json:
         command = invocations.command_by_id(call.state, str(data.get("id")))
     except LookupError:
         raise DiscordError(10063) from None
+    # A client with an old list of commands; Discord refuses it, too.
     if data.get("name") != command["name"]:
         raise DiscordError(10063)
     return command
@@ -185,6 +188,7 @@ def _value(option: Json, files: dict[str, tuple[str, bytes]]) -> Any:
     kind, value = option.get("type"), option.get("value")
     if kind == ATTACHMENT:
         return files[str(value)]
+    # JSON's types, nothing is converted: a bot may rely on an integer being one. In Python, True is an int.
     if kind == BOOLEAN:
         fits = isinstance(value, bool)
     elif kind == INTEGER:
@@ -244,6 +248,7 @@ def _text(value: object, path: str) -> str:
 
 def _snowflake(value: object, path: str) -> int:
     text = str(value)
+    # isdigit() alone takes digits of other scripts, and int() is slow with very long ones.
     if not (text.isascii() and text.isdigit()) or len(text) > 20:
         raise InvalidForm(path, f"Value {text[:40]!r} is not snowflake.", "NUMBER_TYPE_COERCE")
     return int(text)

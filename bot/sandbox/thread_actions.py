@@ -46,6 +46,7 @@ def start_post(state: State, who: int, forum: Channel, body: Json, uploads: list
     # A post answers nothing; checked now, a wrong reference can't leave a thread without its message.
     said = {name: value for name, value in (body.get("message") or {}).items() if name != "message_reference"}
     draft = draft_of(state, who, said, uploads, Extras())
+    # Discord lets moderators alone set these, from the first moment on.
     moderated = {str(one.id) for one in forum.tags if one.moderated}
     if moderated & {str(one) for one in body.get("applied_tags") or []}:
         state.require(who, forum, "manage_threads")
@@ -54,6 +55,7 @@ def start_post(state: State, who: int, forum: Channel, body: Json, uploads: list
 
 def change(state: State, who: int, channel: Channel, body: Json) -> Channel:
     """Set what the body names: a thread's name, tags, lock, whether it is open; a channel's name."""
+    # The fields say what is asked for; whether that is allowed depends on which they are.
     fields = channels.patch_fields(state, channel, body)
     _require_change(state, who, channel, fields)
     changed = channels.change(state, channel, fields)
@@ -80,7 +82,7 @@ def _require_change(state: State, who: int, channel: Channel, fields: dict[str, 
 def delete(state: State, who: int, channel: Channel) -> Json:
     """Delete a thread or channel, and return what it was."""
     state.require(who, channel, "manage_threads" if channel.is_thread else "manage_channels")
-    shape = objects.channel_json(state, channel, who)
+    shape = objects.channel_json(state, channel, who)  # afterwards there is nothing left to describe
     channels.delete(state, channel)
     return shape
 
@@ -95,13 +97,14 @@ def set_membership(state: State, who: int, thread: Channel, user_id: int, *, joi
         state.require(who, thread, "send_messages_in_threads" if joins else "manage_threads")
     if thread.archived:
         raise DiscordError(50083)
-    state.member(user_id)
+    state.member(user_id)  # nobody who left is added
     (channels.join if joins else channels.leave)(state, thread, user_id)
 
 
 def open_dm(state: State, who: int, other: int) -> Channel:
     """The direct message channel between the bot and a person; two people can have none here (50007)."""
     person = other if who == state.bot.id else who
+    # A channel has one person written down; the other end is always the bot.
     if state.bot.id not in (who, other) or person == state.bot.id:
         raise DiscordError(50007)
     return channels.open_dm(state, person)

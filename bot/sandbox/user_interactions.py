@@ -30,6 +30,7 @@ def press(
     """Press a button or choose in a select of a message's present state."""
     state = interactions.state
     require_reader(state, who, message)
+    # In the message as it is now: what an edit took away or disabled can't be pressed any more.
     component = invocations.find_component(message, custom_id)
     data = invocations.component_data(state, component, list(values))
     _require_seen(state, who, data)
@@ -83,6 +84,7 @@ def submit(
 ) -> Interaction:
     """Send the modal that an interaction opened; again, where the answer to the first time never came."""
     state = interactions.state
+    # The answer's modal is what is filled in, not what a client says that it was shown.
     if opened_by.kind is not CallbackType.MODAL or opened_by.response is None or opened_by.user_id != who:
         raise LookupError(f"interaction {opened_by.id} opened no modal")
     state.require(who, state.channel(opened_by.channel_id))
@@ -99,7 +101,7 @@ def usable_commands(state: State, who: int, channel: Channel | None = None) -> l
     listed = [*state.commands.get(str(state.guild_id), []), *state.commands.get("", [])]
     if channel is not None and not channel.in_guild:
         return [one for one in listed if _in_direct_messages(state, one)]
-    if state.removed:
+    if state.removed:  # an application's commands go with it
         return []
     granted = state.granted(who) if channel is None else state.permissions(who, channel)
     return [one for one in listed if _permitted(one, granted)]
@@ -107,6 +109,7 @@ def usable_commands(state: State, who: int, channel: Channel | None = None) -> l
 
 def _require_command(state: State, who: int, channel: Channel, command: Json) -> None:
     state.require(who, channel, "use_application_commands")
+    # The same list as the one that clients are offered: what is not in it can't be used by its id either.
     if command not in usable_commands(state, who, channel):
         raise DiscordError(50013 if channel.in_guild else 10063)
 

@@ -9,6 +9,7 @@ from bot.sandbox.model import Channel, Event, Json, Message
 from bot.sandbox.state import State
 
 _ADDED_TO_CHANNELS = ("newly_created",)
+# Permissions come from roles, members' roles and channels' overwrites; private threads, from their members.
 _CHANGES_WHAT_IS_SEEN = frozenset(
     {
         "CHANNEL_UPDATE",
@@ -29,13 +30,16 @@ def for_bot(state: State, event: Event) -> bool:
 
 def for_person(state: State, event: Event, who: int) -> Json | None:
     """What a person is told, None where it is nothing."""
+    # 1. What is for one account goes to no other, whatever the place.
     if event.only is not None:
         if event.only != who:
             return None
     elif event.place is None and not state.in_guild(who):
         return None
+    # 2. By the record that the event carries: a place that was deleted is in no list any more.
     if event.place is not None and not state.sees(who, event.place):
         return None
+    # 3. In their own form: `data` has the bot's reactions and memberships.
     if event.subject is None:
         return event.data
     return _own_form(state, event, event.subject, who)
@@ -54,7 +58,7 @@ def changes_what_is_seen(event: Event) -> bool:
 
 
 def seen_places(state: State, who: int) -> frozenset[int]:
-    """The channels and open threads that a person sees."""
+    """The channels and threads that a person sees; archived ones too, as they are no new places when they open."""
     return frozenset(one.id for one in state.channels.values() if one.in_guild and state.sees(who, one))
 
 
