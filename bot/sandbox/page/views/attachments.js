@@ -25,7 +25,9 @@ export function attachmentsView(app, attachments, messageId) {
 
 function attachmentView(app, file, messageId) {
     const type = file.content_type ?? "";
-    if (!safeUrl(file.url)) {
+    // A file that is still being sent is shown from the page's own memory.
+    const local = file.url.startsWith("blob:");
+    if (!local && !safeUrl(file.url)) {
         return nothing;
     }
     if (PICTURES.test(type)) {
@@ -40,7 +42,8 @@ function attachmentView(app, file, messageId) {
         </figure>`;
     }
     const readable = (TEXT.test(type) || TEXT_NAMES.test(file.filename)) && file.size > 0;
-    return readable ? textView(app, file, messageId) : cardView(file);
+    // The page's policy lets pictures be shown from memory, and nothing be read from there.
+    return readable && !local ? textView(app, file, messageId) : cardView(file);
 }
 
 function pictureView(file) {
