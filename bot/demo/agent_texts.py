@@ -25,16 +25,16 @@ BREAD = (
 """How to bake, step by step."""
 
 HOSTILE = (
-    "<script>document.title = 'hostile'</script><img src=x onerror=\"document.title = 'hostile'\">"
+    "<script>document.title = 'taken over'</script><img src=x onerror=\"document.title = 'taken over'\">"
     '<svg onload="document.title = \'hostile\'"></svg><iframe srcdoc="<script>alert(1)</script>"></iframe>'
     "<style>body { display: none }</style>\n\n",
-    "[a link](javascript:document.title='hostile') [another](data:text/html,<script>alert(1)</script>) "
+    "[a link](javascript:document.title='taken over') [another](data:text/html,<script>alert(1)</script>) "
     "<javascript:alert(1)> [https://discord.com](https://example.invalid/) ![picture](https://example.invalid/x.png)\n\n",
     "@everyone @here <@&1> <@1> <#1> </ban:1> <a:x:1>\n\n",
     "A name that reads backwards: \u202etxt.exe\u202c, marks without end: e"
     + "\u0301" * 60
     + ", and \x00\x1b[31mred\x1b[0m.\n\n",
-    "```html\n</code></pre><script>document.title = 'hostile'</script>\n```\n",
+    "```html\n</code></pre><script>document.title = 'taken over'</script>\n```\n",
     "**" * 500 + "\n" + "> " * 500 + "deep\n\n",
 )
 """Each is a message that must do no harm to whoever shows it."""

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _PREFIX = "weft-demo-"
 _SIGNALLED = 128  # what a shell adds to a signal's number
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +74,21 @@ async def _until_signal(argv: tuple[str, ...], port: int, open_browser: bool, pr
             code = code or _SIGNALLED + number
             scope.cancel()
 
+    # One that `nohup` has it ignore stays ignored.
+    hangups = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    heard = [signal.SIGINT, signal.SIGTERM, *hangups]
     # Before anything is made, so that from here on all of it goes in order, whenever the signal comes.
-    with anyio.open_signal_receiver(*_SIGNALS) as signals:
-        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_short_base()) as root:
-            async with anyio.create_task_group() as watch:
-                with CancelScope() as serving:
-                    watch.start_soon(listen, serving)
-                    await _serve(argv, port, open_browser, Path(root), hurried, problems)
-                watch.cancel_scope.cancel()
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # the process only has to leave: one more must not kill it
+    with (
+        anyio.open_signal_receiver(*heard) as signals,
+        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_short_base(), ignore_cleanup_errors=True) as root,
+    ):
+        async with anyio.create_task_group() as watch:
+            with CancelScope() as serving:
+                watch.start_soon(listen, serving)
+                await _serve(argv, port, open_browser, Path(root), hurried, problems)
+            watch.cancel_scope.cancel()
+    for number in heard:
+        signal.signal(number, signal.SIG_IGN)  # the process only has to leave: one more must not kill it
     return code
 
 

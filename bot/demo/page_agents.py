@@ -22,7 +22,9 @@ BUDGET = Budget({Scope.THREAD: Limit(money=MILLION // 2)})
 async def page_agents(assignment: Assignment, settings: Settings) -> tuple[Agents, str]:
     """Return the agents, and why threads have no project to work on, if they have none."""
     profile = _profile(assignment, settings)
-    known = Agents({profile.name: profile}, profile.name, budget=BUDGET)
+    # What real agents cost is for whoever runs them to say.
+    budget = BUDGET if assignment.argv == DEMO_AGENT else Budget()
+    known = Agents({profile.name: profile}, profile.name, budget=budget)
     try:
         project = await known_project(Path(assignment.root), settings.state_dir)
     except NoProject as exc:

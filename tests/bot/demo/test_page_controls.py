@@ -10,6 +10,7 @@ import pytest
 
 from bot.demo.bot_keeper import END_LIMIT, Refused
 from bot.demo.tour import MENTION
+from tests.agents import alive, scenario
 from tests.bot.demo.visiting import Visit, visiting
 
 pytestmark = pytest.mark.asyncio
@@ -80,3 +81,17 @@ async def test_the_agent_can_be_killed_and_a_bot_that_can_not_start_says_why(
         await visit.write("say again", place=thread)
         await visit.until_shown(thread, "again\n")
         assert visit.notice == ""
+
+
+async def test_another_agent_works_there_also_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W2: the page says why threads have no branches."""
+    (tmp_path / "no-programs").mkdir()
+    (tmp_path / "demo").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
+    agent = scenario(tmp_path)
+    async with visiting(tmp_path / "demo", monkeypatch, argv=agent.argv) as visit:
+        assert visit.notice == "Threads have no project to work on here, since git is not installed."
+        thread = await visit.write(f"{MENTION} hello")
+        await visit.until_shown(thread, "hello\n")
+        assert agent.prompts() == ["hello"]
+    assert not any(alive(pid) for pid in agent.pids())
