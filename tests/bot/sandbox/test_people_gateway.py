@@ -111,7 +111,7 @@ async def test_the_bots_troubles_are_none_of_the_people_and_theirs_none_of_the_b
             with fd.gateway.losing():
                 await owner.post(fd.channel_id, "and here")
                 await owner.event("MESSAGE_CREATE")
-            await bot.wait_until(lambda b: b.names().count("resumed") == 2)
+            await bot.wait_until(lambda b: b.names().count("resumed") == 2, timeout=30)
             await owner.close(4000)
             assert fd.gateway.connected
         assert {name for name, _ in owner.events} == {"READY", "GUILD_CREATE", "MESSAGE_CREATE"}
