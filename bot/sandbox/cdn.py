@@ -80,7 +80,7 @@ class Cdn:
         if fault is not None and fault.left > 0:
             fault.left -= 1
             return web.Response(status=fault.status, headers=fault.headers)
-        if not objects.may_be_read(request.rel_url.raw_path, request.query, self._state.wall()):
+        if not objects.may_be_read(self._state, request.rel_url.raw_path, request.query):
             return web.Response(status=404, text="This content is no longer available.")
         attachment = self._find(request.match_info["attachment"])
         if attachment is None:

@@ -6,6 +6,7 @@ Where it matters who looks, `who` says so; it is the bot unless told.
 """
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
@@ -174,7 +175,7 @@ def thread_list_json(state: State, threads: list[Channel], who: int) -> Json:
 def attachment_url(state: State, message: Message, attachment: Attachment) -> str:
     """Where the sandbox serves the bytes, for a day from now."""
     path = f"/attachments/{message.channel_id}/{attachment.id}/{quote(attachment.name)}"
-    return state.base_url + signed(path, state.wall())
+    return state.base_url + _signed(state, path)
 
 
 def attachment_json(state: State, message: Message, attachment: Attachment) -> Json:
@@ -186,7 +187,7 @@ def attachment_json(state: State, message: Message, attachment: Attachment) -> J
 def option_attachment_json(state: State, attachment: Attachment) -> Json:
     """An attachment object of a command's option, which belongs to no message."""
     path = f"/ephemeral-attachments/{state.application_id}/{attachment.id}/{quote(attachment.name)}"
-    return {**_described(attachment, state.base_url + signed(path, state.wall())), "ephemeral": True}
+    return {**_described(attachment, state.base_url + _signed(state, path)), "ephemeral": True}
 
 
 def _described(attachment: Attachment, url: str) -> Json:
@@ -297,17 +298,20 @@ def masked(state: State, message: Message, shape: Json) -> Json:
     return hidden
 
 
-def signed(path: str, now: float) -> str:
+def _signed(state: State, path: str) -> str:
     """The path with the query that lets it be read from now on."""
-    expires = f"{int(now) + LIFETIME_SECONDS:x}"
-    return f"{path}?{urlencode({'ex': expires, 'is': f'{int(now):x}', 'hm': _seal(path, expires)})}"
+    now = int(state.wall())
+    expires = f"{now + LIFETIME_SECONDS:x}"
+    return f"{path}?{urlencode({'ex': expires, 'is': f'{now:x}', 'hm': _seal(state, path, expires)})}"
 
 
-def may_be_read(path: str, query: Mapping[str, str], now: float) -> bool:
+def may_be_read(state: State, path: str, query: Mapping[str, str]) -> bool:
     """Whether an address still gives its file."""
-    expires = query.get("ex", "")
-    return query.get("hm") == _seal(path, expires) and now < int(expires, 16)
+    expires, seal = query.get("ex", ""), query.get("hm", "")
+    genuine = hmac.compare_digest(seal.encode(), _seal(state, path, expires).encode())
+    return genuine and state.wall() < int(expires, 16)
 
 
-def _seal(path: str, expires: str) -> str:
-    return hashlib.sha256(f"{path}:{expires}".encode()).hexdigest()
+def _seal(state: State, path: str, expires: str) -> str:
+    # With a key, or whoever guesses a file's id reads it: the address is all that it takes.
+    return hmac.new(state.files_key, f"{path}:{expires}".encode(), hashlib.sha256).hexdigest()

@@ -4,6 +4,7 @@ The mutable state of the whole sandbox's content is here: accounts, roles, chann
 Rules on what may change stand in `messages` and `channels`; JSON shapes in `objects`.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -81,9 +82,9 @@ class State:
     """All content; `publish` hands an event to the gateway, `base_url` is where attachments are served.
 
     `messages` is read from everywhere and written here alone, together with `posts`, which has them by channel.
-    `files` has those of all messages, `handed` those of commands' options, `command_contexts` says by their ids where
-    commands may be used, `removed` that the bot was thrown out of the guild, `session_starts` how many times it may
-    still connect anew.
+    `files` has those of all messages, `handed` those of commands' options, `files_key` seals their addresses,
+    `command_contexts` says by their ids where commands may be used, `removed` that the bot was thrown out of the guild,
+    `session_starts` how many times it may still connect anew.
     """
 
     clock: Clock
@@ -104,6 +105,7 @@ class State:
     messages: dict[int, Message] = field(default_factory=dict)
     posts: PostIndex = field(default_factory=PostIndex)
     files: dict[int, Attachment] = field(default_factory=dict)
+    files_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     handed: dict[int, Attachment] = field(default_factory=dict)
     timelines: dict[int, list[tuple[float, str]]] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from urllib.parse import quote
 
 import aiohttp
@@ -36,6 +37,15 @@ async def test_a_file_is_served_until_its_address_expires_and_an_address_told_an
         forged = renewed["url"].replace("ex=", "ex=f")
         assert (await session.get(forged)).status == 404
         assert [request.name for request in discord.cdn.requests] == ["a b.txt"] * 4
+
+
+async def test_nobody_makes_the_address_of_a_file_that_they_were_not_told_of() -> None:
+    """Whoever sees one channel knows about when a file of another was made, and so its id."""
+    async with FakeDiscord() as discord, aiohttp.ClientSession() as session:
+        message = await discord.owner.say(discord.channel_id, files=[("a.txt", b"hello")])
+        url = yarl.URL(message_json(discord.state, message)["attachments"][0]["url"])
+        for seal in (hashlib.sha256(f"{url.raw_path}:{url.query['ex']}".encode()).hexdigest(), "", "\u00fc"):
+            assert (await session.get(url.update_query(hm=seal))).status == 404, seal
 
 
 async def test_the_next_requests_for_a_file_get_the_status_that_was_asked_for() -> None:
