@@ -16,6 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TOUR: list[dict[str, Any]] = [
     {"title": "Ask", "text": "It answers.", "prompt": "@Weft hello", "person": "owner", "place": "general"},
+    {"title": "Run", "text": "It runs.", "prompt": "@Weft run", "person": "ana", "place": "general"},
     {
         "title": "Two people",
         "text": "One alone cannot.",
@@ -92,13 +93,13 @@ async def test_a_suggestion_acts_as_its_person_goes_to_its_place_and_is_ticked_o
             )
             await steps.get_by_role("button", name="Act as owner").click()
             await me.page.get_by_role("button", name="Things to try").click()
-            await expect(region).to_contain_text("1 of 2 tried")
+            await expect(region).to_contain_text("1 of 3 tried")
             done = region.get_by_role("button", name="Two people")
             await expect(done).to_have_accessible_description("One alone cannot. As ana. Tried")
             await expect(done).to_have_attribute("aria-current", "step")
             await me.page.reload()
             await me.page.get_by_role("button", name="Things to try").click()
-            await expect(region).to_contain_text("1 of 2 tried")
+            await expect(region).to_contain_text("1 of 3 tried")
 
 
 async def test_what_breaks_says_what_it_did_and_all_pages_know(chromium: Browser) -> None:

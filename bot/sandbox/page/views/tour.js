@@ -158,7 +158,12 @@ function noteSent(app, message) {
     }
     const text = comparable(toTyped(app.store, message.content));
     // Words may be added to a prompt, and the suggestion was tried all the same.
-    const stop = app.session.tour.find((one) => one.prompt && text.startsWith(comparable(toTyped(app.store, one.prompt))));
+    const fits = (one) => one.prompt && text.startsWith(comparable(toTyped(app.store, one.prompt)));
+    const stops = app.session.tour.filter(fits);
+    // Several begin with the same words: then it is the chosen one that was meant.
+    const { current, done } = stateOf(app);
+    const open = stops.find((one) => !done.has(one.title) && (one.person ?? app.person.name) === app.person.name);
+    const stop = stops.find((one) => one.title === current) ?? open;
     if (stop) {
         markDone(app, stop);
     }
