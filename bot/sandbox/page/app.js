@@ -90,6 +90,7 @@ export class App {
     /** Act as one of `session.people` from now on; resolves when the gateway has let them in. */
     actAs(person) {
         this.gateway?.stop();
+        this.keepReads();
         this.person = person;
         this.api = new Api(person.token, this._key);
         this.store = new Store({ reads: tabStorage.get(`reads.${person.id}`, {}) });
@@ -263,8 +264,14 @@ export class App {
     /** The reader sees the end of the open place. */
     markRead() {
         if (!document.hidden && this.store.markRead(this.ui.channelId)) {
-            tabStorage.set(`reads.${this.person.id}`, this.store.reads);
             this.update();
+        }
+    }
+
+    /** Remember what the person has read for when they are back. */
+    keepReads() {
+        if (this.store?.entered) {
+            tabStorage.set(`reads.${this.person.id}`, this.store.reads);
         }
     }
 

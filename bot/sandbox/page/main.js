@@ -40,6 +40,7 @@ function start(session, key) {
     listenToKeys(app);
     followSandbox(app);
     globalThis.addEventListener("popstate", () => app.onAddress());
+    globalThis.addEventListener("pagehide", () => app.keepReads());
     document.addEventListener("visibilitychange", () => app.update());
     app.actAs(person);
 }

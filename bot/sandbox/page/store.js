@@ -62,13 +62,16 @@ export class Store {
         return place?.name ?? "";
     }
 
-    /** Text channels and forums in order, each with its open threads, the liveliest first. */
+    /** Text channels and forums in order, each with its open threads, the newest first. */
     sidebar() {
         const channels = [...this.channels.values()].filter((one) => one.type !== ChannelType.DM);
         channels.sort((a, b) => (a.position ?? 0) - (b.position ?? 0) || compareIds(a.id, b.id));
-        return channels.map((channel) => ({ channel, threads: this.threadsOf(channel.id) }));
+        // Not by activity: a link must not move while somebody is about to press it.
+        const threads = (id) => this.threadsOf(id).sort((a, b) => compareIds(b.id, a.id));
+        return channels.map((channel) => ({ channel, threads: threads(channel.id) }));
     }
 
+    /** The liveliest first. */
     threadsOf(channelId, { archived = false } = {}) {
         const threads = [...this.threads.values()].filter((one) => one.parent_id === channelId);
         return threads.filter((one) => archived || !one.thread_metadata?.archived).sort(byActivity);

@@ -40,11 +40,8 @@ export function filesView(app, channelId) {
             files,
             (one) => one.id,
             ({ id, file, url }) => html`<li class="upload">
-                ${
-                    file.type.startsWith("image/")
-                        ? html`<img src=${url} alt="" />`
-                        : html`<span class="upload-icon">${icon("file")}</span>`
-                }
+                <span class="upload-icon">${icon("file")}</span>
+                ${file.type.startsWith("image/") ? html`<img src=${url} alt="" @error=${hide} />` : nothing}
                 <span class="upload-name" title=${file.name}>${file.name}</span>
                 <span class="upload-size">${sizeText(file.size)}</span>
                 <button type="button" class="icon-button" aria-label="Remove ${file.name}" @click=${() => remove(id)}>
@@ -53,6 +50,11 @@ export function filesView(app, channelId) {
             </li>`,
         )}
     </ul>`;
+}
+
+/** What is no picture, whatever its name says: the icon behind it stays. */
+function hide(event) {
+    event.target.hidden = true;
 }
 
 export function attachButton(app) {

@@ -67,12 +67,11 @@ function link(app, place, picture) {
         class="place-link ${unread && !open ? "unread" : ""}"
         href="#/${place.id}"
         data-place=${place.id}
-        title=${name}
         aria-current=${open ? "page" : nothing}
         aria-label=${name}
         aria-description=${description(unread && !open, mentions)}
     >
-        ${picture}<span class="place-name">${name}</span>
+        ${picture}<span class="place-name" title=${name}>${name}</span>
         ${mentions && !open ? html`<span class="badge" aria-hidden="true">${Math.min(mentions, 99)}</span>` : nothing}
     </a>`;
 }

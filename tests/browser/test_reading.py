@@ -1,0 +1,87 @@
+"""What a person keeps: what they have read, where they are in it, and what they have begun to write."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from bot.sandbox import ChannelType, FakeDiscord
+from tests.browser.client import visiting
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_what_is_unread_and_what_is_begun_outlives_a_reload(chromium: Browser) -> None:
+    """Also: a mention is counted, and what came meanwhile stands below a line."""
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        other = discord.add_channel("other")
+        ana = discord.user("ana")
+        link = owner.channels.get_by_role("link", name="other", exact=True)
+        await owner.open("other")
+        await ana.say(other, "seen")
+        await expect(owner.content("seen")).to_be_visible()
+        await owner.composer.fill("begun")
+        # 1. What comes while one is elsewhere, with a mention in it, is marked; a reload keeps the mark and the text.
+        await owner.open("general")
+        await expect(owner.composer).to_have_value("")
+        await ana.say(other, f"news for <@{discord.owner.id}>")
+        await expect(link).to_have_accessible_description("1 mention")
+        await owner.page.reload()
+        await expect(link).to_have_accessible_description("1 mention")
+        # 2. Having read it, nothing is marked, here or after a reload.
+        await owner.open("other")
+        await expect(owner.composer).to_have_value("begun")
+        await expect(owner.page.get_by_role("separator", name="New messages")).to_be_visible()
+        await expect(link).to_have_accessible_description("")
+        await owner.page.reload()
+        await expect(owner.place).to_have_text("other")
+        await expect(link).to_have_accessible_description("")
+        # 3. Each person has marks and texts of their own.
+        await owner.act_as("ana")
+        await expect(owner.composer).to_have_value("")
+        await owner.act_as("owner")
+        await expect(owner.composer).to_have_value("begun")
+
+
+async def test_a_place_that_goes_away_leaves_the_reader_where_it_was(chromium: Browser) -> None:
+    """A deleted thread leads to its channel; a person who is thrown out is told so."""
+    async with FakeDiscord() as discord:
+        ana = discord.user("ana")
+        forum = discord.add_channel("tasks", ChannelType.FORUM)
+        post = await discord.start_post(discord.owner, forum, "a task", "do it")
+        async with visiting(chromium, discord, "ana") as person:
+            await person.open("tasks")
+            await person.page.get_by_role("main").get_by_role("link", name="a task").click()
+            await expect(person.content("do it")).to_be_visible()
+            await discord.delete_channel(post.id)
+            await expect(person.place).to_have_text("tasks")
+            await expect(person.page.get_by_text("That place is gone")).to_be_visible()
+            discord.kick(ana)
+            await expect(person.page.get_by_role("main")).to_contain_text("You are not in this server any more.")
+
+
+async def test_a_message_that_can_not_be_sent_is_kept_and_says_what_to_do(chromium: Browser) -> None:
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        alert = owner.page.get_by_role("alert")
+        # 1. Too long: it goes as a file instead.
+        await owner.composer.fill("x" * 2_001)
+        await owner.composer.press("Enter")
+        await expect(alert.filter(has_text="2000 characters")).to_be_visible()
+        await alert.get_by_role("button", name="Send as a file").click()
+        await expect(owner.message("message.txt")).to_be_visible()
+        assert discord.messages(discord.channel_id)[-1].attachments[0].content == b"x" * 2_001
+        # 2. Lost on its way: tried again, it is there once.
+        owner.allow("Failed to load resource: net::ERR_FAILED")
+        await owner.page.route("**/messages", lambda route: route.abort())
+        await owner.send("once")
+        await expect(alert.filter(has_text="can't be reached")).to_be_visible()
+        await owner.page.unroute("**/messages")
+        await alert.get_by_role("button", name="Try again").click()
+        await expect(owner.content("once")).to_have_count(1)
+        await expect(alert.filter(has_text="can't be reached")).to_have_count(0)
+        # 3. Given up, its text goes back to where it was written.
+        await owner.page.route("**/messages", lambda route: route.abort())
+        await owner.send("given up")
+        await alert.get_by_role("button", name="Discard").click()
+        await expect(owner.composer).to_have_value("given up")
+        assert [one.content for one in discord.messages(discord.channel_id)].count("once") == 1
