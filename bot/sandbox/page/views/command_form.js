@@ -54,8 +54,7 @@ export function formView(app, form) {
     const { entry, focused } = form;
     const about = entry.options.find((one) => one.name === focused)?.description ?? entry.description;
     const wrong = entry.options.map((one) => form.fields.get(one.name).error).find(Boolean);
-    const ordered = [...entry.options].sort((one, other) => Number(other.required ?? 0) - Number(one.required ?? 0));
-    const shown = ordered.filter((one, at) => !isLaterFile(form, ordered, one, at));
+    const shown = entry.options.filter((one, at) => !isLaterFile(form, one, at));
     return html`<div
         class="command-form"
         role="group"
@@ -70,7 +69,7 @@ export function formView(app, form) {
                 class="icon-button send"
                 aria-label="Send command"
                 title="Send command (Enter)"
-                ?data-first=${ordered.length === 0}
+                ?data-first=${shown.length === 0}
                 @click=${() => send(app, form)}
             >
                 ${icon("send")}
@@ -92,8 +91,8 @@ export function formView(app, form) {
 }
 
 /** Return whether an option is one more file, and the file before it is not given yet. */
-function isLaterFile(form, ordered, option, at) {
-    const before = ordered.slice(0, at).findLast((one) => one.type === ATTACHMENT);
+function isLaterFile(form, option, at) {
+    const before = form.entry.options.slice(0, at).findLast((one) => one.type === ATTACHMENT);
     return option.type === ATTACHMENT && !option.required && before !== undefined && !form.fields.get(before.name).file;
 }
 

@@ -9,22 +9,26 @@ const DM = 1;
 const DM_CONTEXT = 1;
 const STALE_MS = 30_000;
 
-/** Load the index if there is none, or none of late: commands are registered anew whenever the bot starts. */
-export async function loadCommands(app) {
+/** Load the index if there is none of late: commands are registered anew whenever the bot starts. */
+export function loadCommands(app) {
     const state = inside(app);
     const { channelId } = app.ui;
-    if (state.indexOf === channelId && Date.now() - state.indexAt < STALE_MS) {
-        return;
+    if (state.indexOf !== channelId || Date.now() - state.indexAt > STALE_MS) {
+        Object.assign(state, { indexOf: channelId, indexAt: Date.now() });
+        state.indexLoading = load(app, state, channelId);
     }
-    Object.assign(state, { indexOf: channelId, indexAt: Date.now() });
+    return state.indexLoading;
+}
+
+async function load(app, state, channelId) {
     try {
         // Of the place: who may use what can differ from channel to channel, and direct messages have no server.
         app.store.setCommands(await app.api.get(`/channels/${channelId}/application-command-index`));
         state.indexError = "";
     } catch (error) {
-        state.indexOf = null;
-        state.indexError = error.message;
+        Object.assign(state, { indexOf: null, indexError: error.message });
     }
+    state.indexLoading = null;
     app.update();
 }
 

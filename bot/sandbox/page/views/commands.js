@@ -56,11 +56,13 @@ export function onComposerKey(app, event) {
     if (event.key === "Escape") {
         inside(app).slash = null;
         setActive(app, null);
+    } else if (!entries.length && chooses(event) && inside(app).indexLoading) {
+        chooseOnceLoaded(app, slash);
     } else if (!entries.length) {
         return false;
     } else if (step) {
         slash.active = (slash.active + step + entries.length) % entries.length;
-    } else if ((event.key === "Enter" && !event.shiftKey) || event.key === "Tab") {
+    } else if (chooses(event)) {
         choose(app, entries[slash.active]);
     } else {
         return false;
@@ -70,6 +72,19 @@ export function onComposerKey(app, event) {
     event.stopPropagation();
     app.update();
     return true;
+}
+
+function chooses(event) {
+    return (event.key === "Enter" && !event.shiftKey) || event.key === "Tab";
+}
+
+/** A command typed faster than the list came must not be posted as a text. */
+async function chooseOnceLoaded(app, slash) {
+    await inside(app).indexLoading;
+    const [first] = found(app, slash.filter);
+    if (first && current(app) === slash) {
+        choose(app, first);
+    }
 }
 
 /** Begin a command by its name, as pressing its mention does. */

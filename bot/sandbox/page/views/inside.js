@@ -30,6 +30,11 @@ export function inside(app) {
         slash: null,
         /** Commands on their way: {channelId, name}. */
         sent: [],
+        /** Commands of a place: where, since when (ms), the loading while it lasts, why it failed. */
+        indexOf: null,
+        indexAt: 0,
+        indexLoading: null,
+        indexError: "",
         /** Text attachments that are shown: attachment id -> {text, error, whole}. */
         previews: new Map(),
     };

@@ -29,6 +29,7 @@ const SPOKEN = new Set([0, REPLY, COMMAND, STARTER, MENU_COMMAND]);
 /** Types of a reference and of an interaction. */
 const FORWARD = 1;
 const COMMAND_USED = 2;
+const SUPPRESS_EMBEDS = 1 << 2;
 const EPHEMERAL = 1 << 6;
 const LOADING = 1 << 7;
 const COMPONENTS_V2 = 1 << 15;
@@ -164,11 +165,12 @@ function bodyView(app, message) {
         </div>`;
     }
     const v2 = Boolean(message.flags & COMPONENTS_V2);
+    const embeds = message.flags & SUPPRESS_EMBEDS ? [] : (message.embeds ?? []);
     const editing = app.ui.editing?.messageId === message.id;
     return html`${editing ? editorView(app, message) : contentView(app, message)} ${forwardView(app, message)}
-    ${attachmentsView(app, message.attachments ?? [], message.id)} ${embedsView(app, message.embeds ?? [])}
-    ${otherPartsView(message)} ${componentsView(app, message, { v2 })} ${failedView(app, message)}
-    ${reactionsView(app, message)} ${threadView(app, message)}`;
+    ${attachmentsView(app, message.attachments ?? [], message.id)} ${embedsView(app, embeds)} ${otherPartsView(message)}
+    ${componentsView(app, message, { v2 })} ${failedView(app, message)} ${reactionsView(app, message)}
+    ${threadView(app, message)}`;
 }
 
 function contentView(app, message) {
