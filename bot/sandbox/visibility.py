@@ -13,10 +13,8 @@ _ADDED_TO_CHANNELS = ("newly_created",)
 _CHANGES_WHAT_IS_SEEN = frozenset(
     {
         "CHANNEL_UPDATE",
-        "GUILD_MEMBER_ADD",
         "GUILD_MEMBER_UPDATE",
         "GUILD_MEMBER_REMOVE",
-        "GUILD_ROLE_CREATE",
         "GUILD_ROLE_UPDATE",
         "THREAD_MEMBERS_UPDATE",
     }

@@ -43,14 +43,14 @@ async def change_something(fd: FakeDiscord, alice: Person, roles: list[int], cha
     parents = [one for one in fd.state.channels.values() if one.type is ChannelType.TEXT]
     threads = fd.threads()
     place, verb = chance.choice(parents), ["allow", "deny"][chance.random() < 0.6]
-    bits = {verb: chance.sample(["view_channel", "manage_threads", "send_messages"], 2)}
-    match chance.randrange(12):
+    rights = chance.sample(["view_channel", "manage_threads", "send_messages"], chance.randrange(3))
+    match chance.randrange(14):
         case 0 | 1:
-            fd.overwrite(place.id, chance.choice([fd.guild_id, alice.id, *roles]), **bits)
+            fd.overwrite(place.id, chance.choice([fd.guild_id, alice.id, *roles]), **{verb: rights})
         case 2:
             fd.user("alice", chance.sample(roles, 2))
-        case 3:
-            fd.edit_role(chance.choice([fd.guild_id, *roles]), *bits[verb])
+        case 3 | 11 | 12:
+            fd.edit_role(chance.choice([fd.guild_id, fd.guild_id, *roles]), *rights)
         case 4 if inside and chance.random() < 0.5:
             fd.kick(alice)
         case 5:
