@@ -102,7 +102,9 @@ function messageEntry({ app, message, grouped }) {
     const highlight = ui.highlight === message.id;
     const editing = ui.editing?.messageId === message.id ? ui.editing : null;
     const menu = ui.menu?.endsWith(`:${message.id}`) ? ui.menu : null;
-    const seen = [message, grouped, highlight, editing, menu, app.touches(message.id), store.namesVersion, app.me];
+    // The thread that began at the message has its id: its name and count stand below the message.
+    const shown = [message, grouped, highlight, editing, menu, store.place(message.id)];
+    const seen = [...shown, app.touches(message.id), store.namesVersion, app.me];
     const local = message.local?.state;
     const classes = [
         "entry",
