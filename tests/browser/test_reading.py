@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from bot.sandbox import ChannelType, FakeDiscord
 from tests.browser.client import visiting
@@ -85,3 +86,24 @@ async def test_a_message_that_can_not_be_sent_is_kept_and_says_what_to_do(chromi
         await alert.get_by_role("button", name="Discard").click()
         await expect(owner.composer).to_have_value("given up")
         assert [one.content for one in discord.messages(discord.channel_id)].count("once") == 1
+
+
+async def test_what_is_on_its_way_stays_its_authors_when_somebody_else_acts(chromium: Browser) -> None:
+    """The second message waits for the first, which the network holds back."""
+    async with FakeDiscord() as discord:
+        discord.user("ana")
+        async with visiting(chromium, discord) as owner:
+            released = anyio.Event()
+
+            async def hold(route: Route) -> None:
+                await released.wait()
+                await route.continue_()
+
+            await owner.page.route("**/messages", hold)
+            await owner.send("first")
+            await owner.send("second")
+            await owner.act_as("ana")
+            released.set()
+            await expect(owner.content("second")).to_be_visible()
+        posted = [(one.content, one.author_id) for one in discord.messages(discord.channel_id)]
+        assert posted == [("first", discord.owner.id), ("second", discord.owner.id)]

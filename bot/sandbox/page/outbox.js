@@ -83,15 +83,17 @@ function attachment(file, url, index) {
 
 function deliver(app, store, message) {
     const key = message.channel_id;
-    const turn = (queues.get(key) ?? Promise.resolve()).then(() => post(app, store, message));
+    // Whose message it is, is settled now: when its turn comes, somebody else may be acting.
+    const { api } = app;
+    const turn = (queues.get(key) ?? Promise.resolve()).then(() => post(app, api, store, message));
     queues.set(key, turn);
     return turn;
 }
 
-async function post(app, store, message) {
+async function post(app, api, store, message) {
     const conversation = store.conversation(message.channel_id);
     try {
-        const posted = await app.api.post(`/channels/${message.channel_id}/messages`, body(message), {
+        const posted = await api.post(`/channels/${message.channel_id}/messages`, body(message), {
             files: message.local.files,
         });
         // The gateway may be away just now, so the answer counts as well; both are the same message.
