@@ -37,6 +37,11 @@ _CLOCK = """(() => {
 })();"""
 
 
+# As whom the page begins; it remembers that over a reload. An empty page has no storage.
+_PERSON = """if (location.protocol === "http:" && !sessionStorage.getItem("sandbox.person")) {
+    sessionStorage.setItem("sandbox.person", JSON.stringify("WHO"));
+}"""
+
 # What scrolls is whatever does around the list: the page may put it into a box or not.
 _DISTANCE = """log => {
     const scrolls = (box) => /auto|scroll/.test(getComputedStyle(box).overflowY) && box.scrollHeight > box.clientHeight;
@@ -221,6 +226,7 @@ async def visiting(
     try:
         context.set_default_timeout(PATIENCE)
         watch.over(context)
+        await context.add_init_script(_PERSON.replace("WHO", str(discord.user(person).id)))
         if pictured:
             shift = BEGIN - snowflake_time(discord.guild_id)
             await context.add_init_script(_CLOCK.replace("SHIFT", str(int(shift.total_seconds() * 1000))))
@@ -228,8 +234,6 @@ async def visiting(
         try:
             await client.page.goto(discord.page_url)
             await expect(client.composer).to_be_visible()
-            if person != "owner":
-                await client.act_as(person)
             yield client
             assert watch.unexpected() == []
         except Exception as exc:

@@ -63,10 +63,10 @@ async def back_to_the_last(person: Client, last: str) -> int:
 async def test_a_long_past_is_walked_through_and_only_a_part_of_it_is_drawn(chromium: Browser) -> None:
     """What is new is drawn, and what stands is left as it is."""
     async with FakeDiscord() as discord:
-        await filled(discord, 600)
+        await filled(discord, 400)
         async with visiting(chromium, discord) as owner:
             articles = owner.log.get_by_role("article")
-            await expect(owner.content("m599")).to_be_in_viewport()
+            await expect(owner.content("m399")).to_be_in_viewport()
             # 1. A new message, an edit and a reaction change one message each.
             drawn = await articles.evaluate_all(MARK)
             new = await discord.owner.say(discord.channel_id, "newest")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Locator, expect
 
 from bot.model import Outcome
+from bot.sandbox import ChannelType, FakeDiscord
 from tests.agents import ScriptedAgent, Step, scenario
+from tests.browser import axe
 from tests.browser.client import PHONE, Client, visiting
 from tests.e2e.play import play
 
@@ -31,6 +35,10 @@ def asking(directory: Path, *more: Step) -> ScriptedAgent:
     ask = {"permission": {"tool": tool, "options": options}, "then": {"*": [{"text": "Gone."}]}}
     code = f"```python\nprint({'1234567890' * 20!r})\n```\n\n{TABLE}"
     return scenario(directory, [{"text": f"I look.\n\n{code}\n"}, ask, *more])
+
+
+def with_forum(discord: FakeDiscord) -> dict[str, Any]:
+    return {"forums": (discord.add_channel("tasks", ChannelType.FORUM, tags=("bug", "done")),)}
 
 
 async def fits(person: Client) -> None:
@@ -131,7 +139,7 @@ async def test_all_is_done_by_keys_alone(tmp_path: Path, chromium: Browser) -> N
             assert await form.evaluate(inside)
         await keyboard.press("Escape")
         await expect(form).to_have_count(0)
-        await tab_to(owner, answer, "Shift+Tab")
+        await expect(answer).to_be_focused()
         await keyboard.press("Enter")
         await tab_to(owner, form.get_by_role("textbox", name="Name"))
         await keyboard.type("mine")
@@ -139,3 +147,46 @@ async def test_all_is_done_by_keys_alone(tmp_path: Path, chromium: Browser) -> N
         await keyboard.press("Enter")
         (thread,) = game.discord.threads()
         assert await game.outcome(thread.id) is Outcome.ANSWERED
+
+
+@pytest.mark.parametrize("dark", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["dark", "light"])
+async def test_no_state_of_the_page_shuts_anybody_out(tmp_path: Path, chromium: Browser, dark: bool) -> None:
+    """axe-core has nothing serious to say: empty, a thread with a card, a form, the picker, a forum, a phone."""
+    async with play(tmp_path, asking(tmp_path, FORM), invite=with_forum) as game:
+        found: dict[str, list[str]] = {}
+
+        async def look(person: Client, state: str, *, without: tuple[str, ...] = ()) -> None:
+            found[state] = await axe.findings(person.page, without=without)
+
+        async with visiting(chromium, game.discord, dark=dark) as owner:
+            background = await owner.page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 384) is dark
+            await look(owner, "empty")
+            await owner.mention("clean up")
+            await owner.open("clean up")
+            card = owner.message("asks for permission")
+            await expect(card).to_be_visible()
+            await owner.message("I look.").hover()
+            await look(owner, "thread")
+            await owner.composer.press_sequentially("/")
+            await expect(owner.page.get_by_role("listbox", name="Commands")).to_be_visible()
+            # The keys that move in the list are pressed in the message box, which keeps the focus.
+            await look(owner, "picker", without=("scrollable-region-focusable",))
+            await owner.page.keyboard.press("Escape")
+            await owner.composer.fill("")
+            await card.get_by_role("button", name="Allow once").click()
+            await owner.message("Which one?").get_by_role("button", name="Answer…").click()
+            await expect(owner.dialog("Answer the agent")).to_be_visible()
+            await look(owner, "form")
+            await owner.page.keyboard.press("Escape")
+            await game.discord.start_post(
+                game.discord.owner, next(iter(game.on_stage.settings.forums)), "A post", "x", tags=["bug"]
+            )
+            await owner.open("tasks")
+            await look(owner, "forum")
+        if dark:
+            async with visiting(chromium, game.discord, size=PHONE, touch=True) as owner:
+                await look(owner, "phone")
+                await owner.page.get_by_role("button", name="Open channels").tap()
+                await look(owner, "drawer")
+        assert {state: lines for state, lines in found.items() if lines} == {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, FilePayload, expect
 
 from bot.sandbox import ChannelType, FakeDiscord
 from tests.agents import scenario
@@ -95,13 +95,14 @@ async def test_files_go_up_and_come_back_byte_by_byte(tmp_path: Path, chromium: 
     async with play(tmp_path, agent) as game, visiting(chromium, game.discord) as owner:
         async with owner.page.expect_file_chooser() as chosen:
             await owner.page.get_by_role("button", name="Attach files").click()
-        await (await chosen.value).set_files(
-            {"name": 'Büro "1".bin', "mimeType": "application/octet-stream", "buffer": BYTES}
-        )
+        notes = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"to be read in place")
+        binary = FilePayload(name='Büro "1".bin', mimeType="application/octet-stream", buffer=BYTES)
+        await (await chosen.value).set_files([binary, notes])
         await owner.mention("take it")
         (sent,) = game.discord.messages(game.discord.channel_id)
         await expect(owner.message(sent)).to_contain_text("bin")
-        assert [one.content for one in sent.attachments] == [BYTES]
+        await expect(owner.message(sent)).to_contain_text("to be read in place")
+        assert [one.content for one in sent.attachments] == [BYTES, notes["buffer"]]
         await owner.open("take it")
         link = owner.log.get_by_role("link", name=re.compile("back.bin"))
         async with owner.page.expect_download() as downloading:
