@@ -56,10 +56,10 @@ def check_content(content: object, path: str = "content") -> str:
 
 
 def check_nonce(nonce: object) -> str | int | None:
-    """A nonce of up to 25 characters."""
-    if nonce is None or (isinstance(nonce, int) and not isinstance(nonce, bool)):
-        return nonce
-    if not isinstance(nonce, str) or len(nonce) > MAX_NONCE:
+    """A nonce of up to 25 characters or digits."""
+    if nonce is None:
+        return None
+    if not isinstance(nonce, int | str) or isinstance(nonce, bool) or len(str(nonce)) > MAX_NONCE:
         raise InvalidForm("nonce", f"Must be {MAX_NONCE} or fewer in length.", "NONCE_TYPE_STRING_TOO_LONG")
     return nonce
 

@@ -123,7 +123,7 @@ def answering(handler: Callable[[web.Request], Awaitable[Any]]) -> Callable[[web
     async def answer(request: web.Request) -> web.Response:
         try:
             return web.json_response(await handler(request))
-        except (DiscordError, LookupError, ValueError, TypeError) as error:
+        except (DiscordError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
             return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=400)
 
     return answer

@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 
 from bot.sandbox import guilds, objects
 from bot.sandbox.accounts import Accounts
-from bot.sandbox.gateway_sessions import Close, Connection, Session, write_frames
+from bot.sandbox.gateway_sessions import FRAMES_WAITING, Close, Connection, Session, write_frames
 from bot.sandbox.model import KNOWN_INTENTS, PRIVILEGED_INTENTS, Event, Intents, Json
 from bot.sandbox.people_gateway import PeopleSessions
 from bot.sandbox.state import State
@@ -187,7 +187,7 @@ class Gateway:
             return web.Response(status=503)
         ws = web.WebSocketResponse(timeout=CLOSE_WAIT_SECONDS, max_msg_size=1 << 20)
         await ws.prepare(request)
-        send, receive = anyio.create_memory_object_stream[Json | Close](float("inf"))
+        send, receive = anyio.create_memory_object_stream[Json | Close](FRAMES_WAITING)
         connection = Connection(request, send)
         self._connections.append(connection)
         connection.push({"op": 10, "d": {"heartbeat_interval": int(self.heartbeat_seconds * 1000)}})
@@ -326,10 +326,13 @@ class Gateway:
         self._note_ready()
 
     def _send_members(self, session: Session, data: Json) -> None:
-        """Answer op 8: members by ids, or all of them by an empty query."""
-        wanted = data.get("user_ids")
-        ids = {int(one) for one in ([wanted] if isinstance(wanted, str | int) else wanted or [])}
-        people = [one for key, one in self._state.members.items() if not ids or key in ids]
+        """Answer op 8: members by ids, or all of them by an empty query; nothing to who is not among them."""
+        if not self._state.in_guild(session.who):
+            return
+        wanted = data.get("user_ids") or []
+        texts = {str(one) for one in (wanted if isinstance(wanted, list) else [wanted])}
+        ids = {int(one) for one in texts if one.isascii() and one.isdigit()}
+        people = [one for key, one in self._state.members.items() if not wanted or key in ids]
         chunk: Json = {
             "guild_id": str(self._state.guild_id),
             "members": [objects.member_json(one) for one in people],

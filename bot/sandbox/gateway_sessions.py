@@ -13,6 +13,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from bot.sandbox.model import Intents, Json
 
 EVENTS_KEPT = 10_000
+FRAMES_WAITING = EVENTS_KEPT + 1_000
+"""How many a connection may be behind: all that a RESUME brings, and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,12 @@ class Connection:
     of_person: bool = False
 
     def push(self, frame: Json | Close) -> None:
-        """Queue a frame, unless the connection is ending."""
+        """Queue a frame, unless the connection is ending; one that takes no more of them is reset."""
         try:
             self.outbox.send_nowait(frame)
+        except anyio.WouldBlock:
+            # A client that does not read would have all its frames held; it can come back and resume.
+            self.drop()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return
 

@@ -29,6 +29,7 @@ from bot.sandbox.state import State
 PREFIX = "/api/v10"
 NO_STATUS = 0
 MAX_FILES = 10
+MAX_REQUEST_BYTES = 25 * 1024 * 1024
 _CHUNK = 65_536
 _HTML = "<!DOCTYPE html><html><head><title>discord.com | {0}</title></head><body>error {0}</body></html>"
 
@@ -160,7 +161,7 @@ class Pipeline:
         except DiscordError as error:
             outcome.code = error.code
             response = _json_response(error.body(), error.status)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, web.RequestPayloadError) as error:
             # A value of a shape that no check names; Discord answers such a form with 50035 too.
             malformed = InvalidForm("body", f"{type(error).__name__}: {error}")
             outcome.code = malformed.code
@@ -174,11 +175,11 @@ class Pipeline:
         return response
 
     async def _answer(self, request: web.Request, route: Route, caller: User | None, outcome: _Outcome) -> web.Response:
+        if caller is None:  # before the body: nobody unknown may have it held or logged
+            raise DiscordError(0)
         body, uploads = await _read_body(request)
         outcome.body = body
         outcome.archived = self._aims_at_archived(request, route)
-        if caller is None:
-            raise DiscordError(0)
         refused = self._limit(request, route, caller, body, outcome)
         if refused is not None:
             return refused
@@ -186,7 +187,7 @@ class Pipeline:
         if route.callers is (Callers.PEOPLE if is_bot else Callers.BOTS):
             raise DiscordError(20001 if is_bot else 20002)
         if not is_bot:
-            _check_text(body)
+            _check_body(body)
         call = Call(self._backend, caller, dict(request.match_info), dict(request.query), body, uploads)
         fault = self._backend.faults.take(request.method, request.path) if is_bot else None
         if fault is None:
@@ -285,10 +286,12 @@ async def _read_body(request: web.Request) -> tuple[Any, list[Upload]]:
 async def _read_multipart(request: web.Request) -> tuple[Any, list[Upload]]:
     body: Any = None
     uploads: list[Upload] = []
+    left = MAX_REQUEST_BYTES  # aiohttp holds no form to the limit of the application
     async for part in await request.multipart():
         if not isinstance(part, BodyPartReader):
             raise DiscordError(50109)
-        content = await _read_part(part)
+        content = await _read_part(part, min(left, ATTACHMENT_LIMIT_BYTES))
+        left -= len(content)
         if part.name == "payload_json":
             body = _parse(content)
         elif part.filename is not None:
@@ -299,12 +302,12 @@ async def _read_multipart(request: web.Request) -> tuple[Any, list[Upload]]:
     return body, uploads
 
 
-async def _read_part(part: BodyPartReader) -> bytes:
+async def _read_part(part: BodyPartReader, limit: int) -> bytes:
     """One part of a form; raises 40005 as soon as it is too large, rather than holding all of it."""
     content = bytearray()
     while chunk := await part.read_chunk(_CHUNK):
         content += chunk
-        if len(content) > ATTACHMENT_LIMIT_BYTES:
+        if len(content) > limit:
             raise DiscordError(40005)
     return bytes(content)
 
@@ -316,9 +319,12 @@ def _parse(raw: bytes) -> Any:
         raise DiscordError(50109) from None
 
 
-def _check_text(body: Any) -> None:
-    """Raise 50109 for halves of surrogate pairs: nobody could show such a text, and many could not even store it."""
+def _check_body(body: Any) -> None:
+    """Raise 50109 for what is no JSON elsewhere: whoever is told of it would lose their connection over it.
+
+    Halves of surrogate pairs could be neither shown nor stored; NaN and numbers too large are taken by Python alone.
+    """
     try:
-        json.dumps(body, ensure_ascii=False).encode()
-    except (UnicodeEncodeError, RecursionError):
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
         raise DiscordError(50109) from None

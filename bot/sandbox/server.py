@@ -52,11 +52,10 @@ from bot.sandbox.model import (
 from bot.sandbox.page import Page
 from bot.sandbox.people import Person, add_member, remove_member
 from bot.sandbox.ratelimit import Limiter, RateLimits
-from bot.sandbox.rest import PREFIX, Backend, Pipeline
+from bot.sandbox.rest import MAX_REQUEST_BYTES, PREFIX, Backend, Pipeline
 from bot.sandbox.session import PageSession
 from bot.sandbox.state import Clock, Snowflakes, State
 
-MAX_REQUEST_BYTES = 25 * 1024 * 1024
 SHUTDOWN_SECONDS = 1.0
 
 _ROUTES = [

@@ -125,7 +125,7 @@ class PageSession:
             return _answer({"error": str(error)}, 400)
         except UnknownControl:
             return _answer({"error": "There is no such control. Reload the page."}, 404)
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             return _answer({"error": "The body must be an object with `on` and `channel_id`."}, 400)
         return _answer({"text": text})
 

@@ -58,6 +58,17 @@ class PersonClient:
         assert self._ws is not None
         await self._ws.close(code=code)
 
+    async def send(self, frame: Json) -> None:
+        """Send the gateway a frame."""
+        assert self._ws is not None
+        await self._ws.send_json(frame)
+
+    async def rest(self) -> int:
+        """How many more frames there are until the gateway's connection ends."""
+        assert self._ws is not None
+        with anyio.fail_after(30):
+            return len([None async for _ in self._ws])
+
     async def frame(self) -> Json:
         """The gateway's next frame."""
         assert self._ws is not None

@@ -1,5 +1,9 @@
 """People's clients beside the bot: whose request it is, what each may do, and what of it is held against the bot."""
 
+import io
+import math
+
+import aiohttp
 import pytest
 
 from bot.sandbox import FakeDiscord, RateLimits, status
@@ -8,6 +12,8 @@ from tests.bot.sandbox.person import client_of
 from tests.bot.sandbox.raw import raw_client
 
 pytestmark = pytest.mark.asyncio
+
+TYPED = {"name": "text", "description": "x", "type": 3, "autocomplete": True}
 
 
 async def test_a_person_acts_over_rest_as_themselves_and_the_bot_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +131,38 @@ async def test_a_page_of_a_long_channel_is_that_of_the_whole_history() -> None:
         assert await page(limit=4, around=ids[4]) == ids[5:1:-1]
         assert await page(limit=1, around=ids[4]) == [ids[4]]
         assert [one.id for one in fd.messages(fd.channel_id)] == ids
+
+
+async def test_what_would_break_others_connections_reaches_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python alone reads NaN and endless numbers; the bot would lose its connection, and again at each RESUME."""
+    async with connected(monkeypatch) as (fd, bot), client_of(fd, fd.user("eve")) as eve:
+        command = {"name": "go", "description": "x", "options": [TYPED, {**TYPED, "name": "other", "type": 10}]}
+        scope = f"/applications/{fd.application_id}/commands"
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bot {fd.token}"}) as session:
+            made = await (await session.post(fd.api_url + scope, json=command)).json()
+        for value in (math.nan, math.inf, -math.inf):
+            typed = [{"name": "other", "type": 10, "value": value}, {**TYPED, "value": "x", "focused": True}]
+            form = {"type": 4, "application_id": str(fd.application_id), "guild_id": str(fd.guild_id)}
+            form |= {"channel_id": str(fd.channel_id), "data": {"id": made["id"], "name": "go", "options": typed}}
+            assert (await eve.call("POST", "/interactions", form)).code == 50109
+            assert (await eve.post(fd.channel_id, "", sticker_ids=[value])).code == 50109
+        assert (await eve.post(fd.channel_id, nonce=10**25)).code == 50035
+        await eve.post(fd.channel_id, "after all of it")
+        await bot.wait_until(lambda b: b.seen)
+        assert [one.content for one in bot.seen] == ["after all of it"]
+        assert fd.gateway.resumes == 0
+
+
+async def test_nobody_unknown_has_anything_kept() -> None:
+    async with raw_client() as (fd, _), client_of(fd, fd.user("eve"), connects=False) as eve:
+        eve.token = "x"
+        assert (await eve.post(fd.channel_id, "x" * 500_000)).status == 401
+        assert [one.body for one in fd.rest_calls()] == [None]
+
+
+async def test_a_form_is_as_large_as_a_request_may_be_and_no_larger() -> None:
+    async with FakeDiscord() as fd, client_of(fd, fd.user("eve"), connects=False) as eve:
+        path = f"/channels/{fd.channel_id}/messages"
+        for count, status in ((2, 200), (3, 413)):
+            files = [(f"{n}.bin", io.BytesIO(bytes(9_000_000))) for n in range(count)]
+            assert (await eve.call("POST", path, {}, files=files)).status == status

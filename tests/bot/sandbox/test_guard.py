@@ -89,10 +89,24 @@ async def test_a_foreign_site_gets_no_websocket_and_cannot_write_without_being_a
 @pytest.mark.parametrize("path", ["/_sandbox/say", "/%5Fsandbox/say", "/./_sandbox/say"])
 async def test_acting_as_a_person_takes_the_key_of_this_run(path: str) -> None:
     async with FakeDiscord() as fd, FakeDiscord() as other, aiohttp.ClientSession() as session:
-        keys = [{}, {"X-Sandbox-Key": ""}, {"X-Sandbox-Key": "ключ"}, other.key_header]
+        keys = [{}, {"X-Sandbox-Key": ""}, {"X-Sandbox-Key": "ключ"}, {"X-Sandbox-Key": "\udcff"}, other.key_header]
         found = [await session.post(fd.url + path, json={"text": "hello"}, headers=one) for one in keys]
         assert {one.status for one in found} <= {401, 404}
         assert "X-Sandbox-Key" in (await found[0].json())["error"]
         assert fd.messages(fd.channel_id) == []
         assert fd.page_url == f"{fd.url}/#{fd.key}"
         assert len({fd.key, other.key}) == 2
+
+
+async def test_no_body_makes_the_server_stumble(caplog: pytest.LogCaptureFixture) -> None:
+    """Nested without end, of another shape, or packed wrongly: it is refused, and logged as no fault of the server."""
+    async with FakeDiscord() as fd, aiohttp.ClientSession(headers=fd.key_header) as session:
+        session.headers["Authorization"] = fd.token_of(fd.owner)
+        for path in ("/_sandbox/say", "/_sandbox/controls/cut", f"/api/v10/channels/{fd.channel_id}/messages"):
+            for body in (b"[" * 100_000, b"[]", b'"x"', b"\xff"):
+                answer = await session.post(fd.url + path, data=body, headers={"Content-Type": "application/json"})
+                assert answer.status == 400, (path, body[:9])
+        packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        url = f"{fd.api_url}/channels/{fd.channel_id}/messages"
+        assert (await session.post(url, data=b"{}", headers=packed)).status == 400
+    assert [one.getMessage() for one in caplog.records if one.exc_info and "encoding" not in str(one.exc_info[1])] == []

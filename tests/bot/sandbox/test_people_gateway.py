@@ -3,7 +3,7 @@
 import discord
 import pytest
 
-from bot.sandbox import ChannelType, FakeDiscord
+from bot.sandbox import ChannelType, FakeDiscord, gateway
 from tests.bot.sandbox.client import Bot, connected, point_library, running
 from tests.bot.sandbox.person import client_of
 
@@ -134,3 +134,28 @@ async def test_a_client_that_comes_back_gets_what_it_missed_or_begins_anew() -> 
             owner.token = fd.token_of(fd.user("bob"))
             await owner.connect(resume=True)
             assert await owner.frame() == {"op": 9, "d": False}
+
+
+async def test_a_client_that_does_not_read_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "FRAMES_WAITING", 20)
+    async with FakeDiscord() as fd, client_of(fd, fd.owner) as owner, client_of(fd, fd.user("eve")) as eve:
+        for _ in range(200):  # some of it is held by the two sockets
+            fd.gateway.tell_people("MARK", {"mark": "m" * 100_000})
+            await owner.event("MARK")
+        assert await eve.rest() < 200
+        await eve.connect()
+
+
+async def test_a_frame_that_makes_no_sense_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """What a person asks for is answered, refused or left alone; the server has no fault of its own over it."""
+    async with FakeDiscord() as fd, client_of(fd, fd.user("eve")) as eve:
+        given: list[object] = [["x"], [{}], {"a": 1}, ["\u00b2"], -1, str(eve.person.id)]
+        for ids in given:
+            await eve.send({"op": 8, "d": {"user_ids": ids}})
+        found = [(await eve.event("GUILD_MEMBERS_CHUNK"))["members"] for _ in range(6)]
+        assert [len(one) for one in found] == [0, 0, 0, 0, 0, 1]
+        fd.kick(eve.person)
+        await eve.send({"op": 8, "d": {"query": ""}})
+        await eve.event("GUILD_DELETE")
+        assert "GUILD_MEMBERS_CHUNK" not in await eve.names_until(fd, "kicked")
+    assert caplog.records == []
