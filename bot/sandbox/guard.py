@@ -1,14 +1,19 @@
 """Who may talk to the server: programs on this machine and its own page; no other web site in the same browser.
 
-One middleware decides it for every route, the gateway's included. It is no protection from other programs of this
-machine: those need a token, as with Discord, or the key of the run.
+One middleware decides it for every route, the gateway's included. It is no protection from other programs of the same
+user: those need a token, as with Discord, or the key of the run. Other users of this machine can do nothing with the
+key, which they may have read: a browser is started with the page's address, and what a process is started with is shown
+to all.
 """
 
 import hmac
+import os
 import secrets
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+
+from bot.sandbox.peers import user_of_peer
 
 KEY_HEADER = "X-Sandbox-Key"
 SANDBOX_PREFIX = "/_sandbox"
@@ -41,9 +46,13 @@ class Guard:
             return web.Response(status=403, text=problem + "\n")
         # By the route that was found, so that it cannot matter how the path was written.
         resource = request.match_info.route.resource
-        if resource is not None and resource.canonical.startswith(SANDBOX_PREFIX) and not self._has_key(request):
-            advice = f"this needs the header {KEY_HEADER}, with the key that the terminal prints"
-            return web.json_response({"error": advice}, status=401)
+        if resource is not None and resource.canonical.startswith(SANDBOX_PREFIX):
+            if not self._has_key(request):
+                advice = f"this needs the header {KEY_HEADER}, with the key that the terminal prints"
+                return web.json_response({"error": advice}, status=401)
+            # Root may be a proxy, and needs no leave for anything.
+            if user_of_peer(request) not in (None, 0, os.geteuid()):
+                return web.json_response({"error": "this belongs to another user of this machine"}, status=403)
         return await handler(request)
 
     def _stranger(self, request: web.Request) -> str:
