@@ -23,6 +23,7 @@ TEXTS = [
     f"![d](http://elsewhere.example/x.png) [e]( javascript:{RUN}) [f](java\tscript:{RUN}) [g](&#106;avascript:{RUN})",
     f"```html\n<script>{RUN}</script>\n``` `<script>{RUN}</script>` ||<iframe src=//elsewhere.example>||",
     "<@99999999999999999> <#1> <@&2> <:name:12345678901234567> <a:b:12345678901234567> <t:9999999999999:R> </x:1>",
+    "<t:9999999999999>",
     "${7*7} {{constructor.constructor('alert(1)')()}} <!--lit-part--> ?lit$ <?lit$1$>",
     "\u202e\u2066reversed\u2069 \u200b\u0000\ufeff" + "Z\u0300\u0301\u0302" * 200,
     "[" * 900 + "](" * 400,
@@ -72,7 +73,7 @@ async def test_hostile_texts_change_nothing_but_what_is_read(tmp_path: Path, chr
         "url": f"javascript:{RUN}",
         "fields": [{"name": SHORT, "value": SHORT}],
     }
-    also: dict[str, Any] = {"embeds": [{"type": "rich", **embed, "footer": {"text": SHORT}}]}
+    also: dict[str, Any] = {"embeds": [{"type": "rich", **embed, "footer": {"text": SHORT}, "timestamp": "never"}]}
     async with play(tmp_path, agent, **friends(SHORT)) as game, visiting(chromium, game.discord) as owner:
         discord, channel = game.discord, game.discord.channel_id
         eve = discord.user(SHORT)

@@ -94,8 +94,8 @@ DIALECT = {
     "</queue show:12> <:blob:1234>": (
         "<p><span.mention data-command=queue show>/queue show</span> <span.emoji-name>:blob:</span></p>"
     ),
-    "<t:0:d> <t:99999999999999>": (
-        "<p><time datetime=1970-01-01T00:00:00.000Z>1/1/70</time> &lt;t:99999999999999&gt;</p>"
+    "<t:0:d> <t:99999999999999> <t:8640000000001>": (
+        "<p><time datetime=1970-01-01T00:00:00.000Z>1/1/70</time> &lt;t:99999999999999&gt; &lt;t:8640000000001&gt;</p>"
     ),
     "https://e.com/a_b_c. (https://e.com/x_(y))": (
         "<p><a href=https://e.com/a_b_c>https://e.com/a_b_c</a>. "

@@ -28,7 +28,7 @@ async function boot() {
 function takeKey() {
     const fragment = location.hash.slice(1);
     if (fragment && !fragment.startsWith("/")) {
-        tabStorage.set("key", decodeURIComponent(fragment));
+        tabStorage.set("key", fragment);
         history.replaceState(null, "", location.pathname);
     }
     return tabStorage.get("key", "");

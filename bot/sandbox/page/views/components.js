@@ -75,7 +75,7 @@ function pictureView(media, description) {
 }
 
 function fileOf({ file, name, size }) {
-    const filename = name ?? decodeURIComponent(file?.url?.split("?")[0].split("/").at(-1) ?? "file");
+    const filename = name ?? decoded(file?.url?.split("?")[0].split("/").at(-1) ?? "file");
     return {
         id: file?.url ?? filename,
         filename,
@@ -83,6 +83,15 @@ function fileOf({ file, name, size }) {
         url: file?.url ?? "",
         content_type: file?.content_type,
     };
+}
+
+function decoded(part) {
+    try {
+        return decodeURIComponent(part);
+    } catch {
+        // A percent sign may be only that.
+        return part;
+    }
 }
 
 function boxView(box, inner) {

@@ -5,7 +5,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { markdown } from "./markdown.js";
 import { onMarkdownEvent } from "./markdown_events.js";
 import { safeUrl } from "./markdown_inline.js";
-import { messageTime } from "./timestamps.js";
+import { isTime, messageTime } from "./timestamps.js";
 
 /** Return all embeds of a message. */
 export function embedsView(app, embeds) {
@@ -52,9 +52,10 @@ function pictureView(picture) {
 }
 
 function footView(embed) {
-    if (!embed.footer?.text && !embed.timestamp) {
+    const time = isTime(Date.parse(embed.timestamp) / 1000) ? messageTime(embed.timestamp) : "";
+    const parts = [embed.footer?.text, time].filter(Boolean);
+    if (!parts.length) {
         return nothing;
     }
-    const parts = [embed.footer?.text, embed.timestamp && messageTime(embed.timestamp)].filter(Boolean);
     return html`<p class="embed-foot"><bdi>${parts.join(" · ")}</bdi></p>`;
 }

@@ -200,12 +200,8 @@ function mentionHtml(app, mentioned) {
 }
 
 function timeHtml({ at, form }) {
-    const when = new Date(at * 1000);
-    if (Number.isNaN(when.getTime())) {
-        return escape(`<t:${at}:${form}>`);
-    }
     const relative = form === "R" ? ` data-relative="${at}"` : "";
-    const about = `datetime="${when.toISOString()}" title="${escape(longTime(at))}"${relative}`;
+    const about = `datetime="${new Date(at * 1000).toISOString()}" title="${escape(longTime(at))}"${relative}`;
     return `<time class="timestamp" ${about}>${escape(styledTime(at, form))}</time>`;
 }
 

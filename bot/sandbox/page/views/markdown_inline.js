@@ -5,6 +5,8 @@
  * `state.env` that there is none, or a text that consists of openers would take quadratic time.
  */
 
+import { isTime } from "./timestamps.js";
+
 const WORD = /[\p{L}\p{N}_]/u;
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const STYLES = [
@@ -258,7 +260,7 @@ function angled(state, silent) {
         mention(rest) ??
         match(COMMAND, rest, ([, name]) => ["command", { name }]) ??
         match(EMOJI, rest, ([, name]) => ["emoji", { name }]) ??
-        match(TIME, rest, ([, at, form]) => ["time", { at: Number(at), form: form ?? "f" }]) ??
+        match(TIME, rest, ([, at, form]) => isTime(at) && ["time", { at: Number(at), form: form ?? "f" }]) ??
         match(ANGLED, rest, ([, url]) => safeUrl(url) && ["link", { url: safeUrl(url), text: url }]);
     if (!found) {
         return false;

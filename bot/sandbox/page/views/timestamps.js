@@ -16,6 +16,8 @@ const FORMATS = Object.fromEntries(
 );
 const SHORT_CLOCK = new Intl.DateTimeFormat(LANGUAGE, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const RELATIVE = new Intl.RelativeTimeFormat(LANGUAGE, { numeric: "auto" });
+/** Of a `Date`. */
+const FURTHEST_SECONDS = 8.64e12;
 const STEPS = [
     ["year", 31_536_000],
     ["month", 2_592_000],
@@ -24,6 +26,11 @@ const STEPS = [
     ["minute", 60],
     ["second", 1],
 ];
+
+/** Whether a date can be as far away: the formats below throw for any other, and nothing at all would be drawn. */
+export function isTime(seconds) {
+    return Math.abs(seconds) <= FURTHEST_SECONDS;
+}
 
 /** Return Unix seconds in one of Discord's forms, by its letter. */
 export function styledTime(seconds, form) {
