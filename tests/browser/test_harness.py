@@ -61,6 +61,7 @@ WRONGS = {
 }
 
 
+@pytest.mark.soak
 async def test_whatever_a_page_does_wrong_is_seen(chromium: Browser) -> None:
     steps = ", ".join(f"() => {{ {wrong}; }}" for wrong in WRONGS)
     script = f"const steps = [{steps}]; document.getElementById('go').onclick = () => steps.shift()();"
@@ -80,6 +81,7 @@ async def test_whatever_a_page_does_wrong_is_seen(chromium: Browser) -> None:
         assert watch.unexpected() == []
 
 
+@pytest.mark.soak
 async def test_axe_runs_on_a_page_that_allows_no_scripts_but_its_own(chromium: Browser) -> None:
     async with served("") as origin, await chromium.new_context() as context:
         page = await context.new_page()

@@ -60,6 +60,7 @@ async def back_to_the_last(person: Client, last: str) -> int:
     return most
 
 
+@pytest.mark.soak
 async def test_a_long_past_is_walked_through_and_only_a_part_of_it_is_drawn(chromium: Browser) -> None:
     """What is new is drawn, and what stands is left as it is."""
     async with FakeDiscord() as discord:

@@ -69,6 +69,7 @@ WIRE = {
 }
 
 
+@pytest.mark.soak
 async def test_a_window_of_history_has_no_gap_whatever_overtakes_its_pages(chromium: Browser) -> None:
     """Events overtake pages and pages events; a reaction says only that there is one more of it."""
     await play_races(chromium, seeds=30, steps=400)

@@ -99,6 +99,7 @@ async def test_options_are_checked_on_the_page_and_reach_discord_by_their_kinds(
         assert discord.messages(discord.channel_id) == []
 
 
+@pytest.mark.soak
 async def test_a_silent_bot_costs_nobody_what_they_typed(chromium: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command goes back to its fields, a form stays open and keeps its text, a button says that it failed."""
     monkeypatch.setattr(interactions, "ACKNOWLEDGE_SECONDS", 0.3)

@@ -46,6 +46,7 @@ def staged(discord: FakeDiscord) -> None:
     discord.overwrite(hidden, discord.guild_id, deny=["view_channel"])
 
 
+@pytest.mark.soak
 async def test_people_are_changed_by_keys_and_the_place_stays_where_both_see_it(chromium: Browser) -> None:
     async with FakeDiscord() as discord:
         staged(discord)

@@ -44,6 +44,7 @@ async def test_what_is_unread_and_what_is_begun_outlives_a_reload(chromium: Brow
         await expect(owner.composer).to_have_value("begun")
 
 
+@pytest.mark.soak
 async def test_a_place_that_goes_away_leaves_the_reader_where_it_was(chromium: Browser) -> None:
     """A deleted thread leads to its channel; a person who is thrown out is told so."""
     async with FakeDiscord() as discord:
@@ -88,6 +89,7 @@ async def test_a_message_that_can_not_be_sent_is_kept_and_says_what_to_do(chromi
         assert [one.content for one in discord.messages(discord.channel_id)].count("once") == 1
 
 
+@pytest.mark.soak
 async def test_what_is_on_its_way_stays_its_authors_when_somebody_else_acts(chromium: Browser) -> None:
     """The second message waits for the first, which the network holds back."""
     async with FakeDiscord() as discord:

@@ -47,6 +47,7 @@ def audit(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in printed.stdout.splitlines()]
 
 
+@pytest.mark.soak
 async def test_a_kill_takes_no_decision_that_anybody_was_shown(tmp_path: Path) -> None:
     """C5, R6: the agent waits for no disk, and people see nothing before it is written."""
     agent = scenario(tmp_path, [ASK])

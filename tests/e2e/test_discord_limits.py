@@ -103,6 +103,7 @@ async def test_a_ban_by_the_proxy_before_discord_ends_no_turn_and_loses_no_text(
         assert game.discord.faults.pending == 0
 
 
+@pytest.mark.soak
 @QUICK
 async def test_an_endless_stream_of_refusals_stays_below_the_breakers_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

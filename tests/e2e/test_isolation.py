@@ -101,6 +101,7 @@ async def test_in_bubblewrap_an_agent_has_its_tools(tmp_path: Path, workspace: P
         await walled_bot.until_gone()
 
 
+@pytest.mark.soak
 @bubblewrapped
 @pytest.mark.asyncio
 async def test_in_bubblewrap_a_daemon_without_any_mark_ends_with_its_agent(tmp_path: Path, workspace: Path) -> None:
@@ -114,6 +115,7 @@ async def test_in_bubblewrap_a_daemon_without_any_mark_ends_with_its_agent(tmp_p
         assert await walled_bot.bot.signalled(signal.SIGTERM) == 0
 
 
+@pytest.mark.soak
 @bubblewrapped
 @pytest.mark.asyncio
 async def test_in_bubblewrap_nothing_outlives_a_bot_that_was_killed(tmp_path: Path, workspace: Path) -> None:
@@ -125,6 +127,7 @@ async def test_in_bubblewrap_nothing_outlives_a_bot_that_was_killed(tmp_path: Pa
         await walled_bot.until_gone()
 
 
+@pytest.mark.soak
 @bubblewrapped
 @pytest.mark.asyncio
 async def test_in_bubblewrap_a_thread_does_not_see_the_directory_of_another(tmp_path: Path, workspace: Path) -> None:

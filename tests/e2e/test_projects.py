@@ -88,7 +88,7 @@ def tree_of(tmp_path: Path, thread_id: int) -> Path:
     return tmp_path / f"state/worktrees/web/{thread_id}"
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.soak)])
 async def test_many_threads_change_the_same_file_at_once_and_none_sees_what_another_did(
     tmp_path: Path, count: int
 ) -> None:

@@ -145,6 +145,7 @@ async def test_nobody_learns_of_threads_that_they_do_not_see(tmp_path: Path) -> 
         game.discord.assert_clean([10007])  # Discord was asked whether alice is a member
 
 
+@pytest.mark.soak
 async def test_trees_without_a_thread_a_row_or_a_directory_are_listed_and_go(tmp_path: Path) -> None:
     """W4, W5: a deleted thread's work stays until somebody who may says otherwise."""
     agent = editing(tmp_path, {"one": writes(0, "one"), "two": writes(0, "two"), "three": writes(0, "three")})
@@ -204,6 +205,7 @@ async def test_the_tree_of_a_copied_thread_belongs_to_the_copy(tmp_path: Path) -
         assert [f"<#{first}>" in line for line in lines(await listed(game))[1:]] == [True]
 
 
+@pytest.mark.soak
 async def test_a_list_has_pages(tmp_path: Path) -> None:
     """W4: five at once, those that were used last first."""
     async with on_web(tmp_path, editing(tmp_path, {}), max_agents=7) as game:

@@ -64,6 +64,7 @@ async def go_on(game: Play, agent: ScriptedAgent, *threads: int) -> None:
     assert len(agent.received("session/resume")) == len(threads)
 
 
+@pytest.mark.soak
 async def test_forty_threads_stream_through_one_process_and_each_gets_its_own_text(tmp_path: Path) -> None:
     """P11, O3, O4: every turn is open at once, their chunks interleave, and nothing is lost, doubled or mixed up."""
     gate = Gate(tmp_path / "gate")

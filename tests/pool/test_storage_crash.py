@@ -114,6 +114,7 @@ def power_cut(path: Path, pid: int, target: Path) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.soak
 def test_a_copy_of_any_moment_opens_and_holds_what_was_acknowledged_before_it(tmp_path: Path) -> None:
     """R6: what a loss of power leaves; also with the end of the log missing, or full of noise."""
     rng, path = random.Random(1), tmp_path / "state.db"

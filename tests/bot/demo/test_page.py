@@ -160,6 +160,7 @@ def test_a_terminal_with_a_display_gets_the_page_in_the_browser(place: Path) -> 
             os.close(terminal)
 
 
+@pytest.mark.soak
 def test_two_signals_in_a_turn_end_all_at_once(place: Path) -> None:
     """P9: the agent and what waits included."""
     with started(place, "demo", "--no-open", settings={"WEFT_AGENT_ENV": "PYTHONPATH"}) as process:

@@ -71,6 +71,7 @@ def prompt(agent: ScriptedAgent | str, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["demo", "--prompt", "do it", "--agent", command, *arguments])
 
 
+@pytest.mark.soak
 def test_the_settings_of_a_real_bot_neither_stop_the_demo_nor_lead_it_to_a_real_discord(tmp_path: Path) -> None:
     """R5: it talks to this machine only."""
     done = subprocess.run(

@@ -19,6 +19,7 @@ from bot.work.observer import Observer
 LOADED = "import bot.app, sys; print('prometheus_client' in sys.modules)"
 
 
+@pytest.mark.soak
 def test_a_bot_that_nobody_watches_does_not_even_load_what_it_takes() -> None:
     """R7: off by default, and free."""
     done = subprocess.run([sys.executable, "-c", LOADED], check=True, capture_output=True, text=True)

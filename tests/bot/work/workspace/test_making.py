@@ -273,6 +273,7 @@ async def test_links_in_the_place_of_our_files_are_not_followed(tmp_path: Path) 
     assert precious.read_text() == "p\n"
 
 
+@pytest.mark.soak
 async def test_twenty_at_once_in_one_repository(tmp_path: Path) -> None:
     """W2"""
     first = project(tmp_path)

@@ -405,6 +405,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.soak
 async def test_a_full_disk_refuses_and_changes_nothing(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """W4: wherever it gets full; with room again all goes on."""
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
