@@ -16,7 +16,7 @@ import { browserStorage, tabStorage } from "./keep.js";
 import { toTyped } from "./mention_text.js";
 import { newNonce, send } from "./outbox.js";
 import { Scroller } from "./scrolling.js";
-import { ChannelType, isThread, Store, TYPING_MS } from "./store.js";
+import { ChannelType, Store, TYPING_MS } from "./store.js";
 import { keepOneStop } from "./views/message_list.js";
 import { shell } from "./views/shell.js";
 import { explain } from "./wording.js";

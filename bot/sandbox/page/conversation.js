@@ -258,6 +258,6 @@ export class Conversation {
 
 const EPHEMERAL = 64;
 
-export function isEphemeral(message) {
+function isEphemeral(message) {
     return Boolean(message.flags & EPHEMERAL);
 }

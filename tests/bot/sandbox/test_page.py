@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import aiohttp
 import pytest
 import yarl
 
+import bot.sandbox
 from bot.sandbox import FakeDiscord
 
 pytestmark = pytest.mark.asyncio
+
+STYLES = Path(bot.sandbox.__file__).parent / "page/style"
 
 
 async def test_the_page_comes_with_headers_that_let_nothing_from_elsewhere_in() -> None:
@@ -27,6 +33,10 @@ async def test_the_page_comes_with_headers_that_let_nothing_from_elsewhere_in() 
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert "<script>" not in text
     assert " style=" not in text
+    # A new sheet is easily forgotten here; the narrow window's replaces rules of the others.
+    linked = re.findall(r'href="/page/style/(\w+)\.css"', text)
+    assert sorted(linked) == sorted(sheet.stem for sheet in STYLES.glob("*.css"))
+    assert linked[-1] == "narrow"
 
 
 async def test_a_module_is_kept_by_the_browser_until_it_changes() -> None:
