@@ -6,6 +6,20 @@ from dataclasses import dataclass
 
 from bot.sandbox import ChannelType, FakeDiscord, Person
 
+# What Discord gives to everybody on a new server; nobody moderates but the owner.
+MEMBERS_MAY = (
+    "view_channel",
+    "read_message_history",
+    "send_messages",
+    "send_messages_in_threads",
+    "create_public_threads",
+    "create_private_threads",
+    "embed_links",
+    "attach_files",
+    "add_reactions",
+    "use_application_commands",
+)
+BOT_MAY = (*MEMBERS_MAY, "manage_channels", "manage_messages", "manage_threads")
 TAGS = ("working", "needs you", "done")
 
 
@@ -39,6 +53,8 @@ class Cast:
 
 def make_cast(discord: FakeDiscord) -> Cast:
     """Have the people join, and make the places."""
+    discord.edit_role(discord.guild_id, *MEMBERS_MAY)
+    discord.invite(*BOT_MAY)
     team, approver = discord.add_role("Team"), discord.add_role("Approver")
     roles = {ANA: (team,), BEN: (team, approver)}
     people = tuple(discord.user(one.name, roles.get(one, ())) for one in CHARACTERS)
