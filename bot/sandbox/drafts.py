@@ -23,6 +23,7 @@ _SETTABLE = (
 )
 _USER_MENTION = re.compile(r"<@!?(\d+)>")
 _ROLE_MENTION = re.compile(r"<@&(\d+)>")
+MAX_FILE_NAME = 260
 EVERYBODY: Json = {"parse": ["users", "roles", "everyone"]}
 _UNSAFE_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\]|^\.+$|^$")
 _EVERYONE = re.compile(r"@(everyone|here)\b")
@@ -86,7 +87,13 @@ def find_mentions(content: str, allowed: Json | None) -> Mentions:
 
 
 def attach(name: str, content: bytes, new_id: Callable[[], int]) -> Attachment:
-    """A stored file, its type guessed by its name; what could lead out of its folder in an address is taken away."""
+    """A stored file, its type guessed by its name; what could lead out of its folder in an address is taken away.
+
+    Raises:
+        InvalidForm: the name is too long, and nobody could ask for its address.
+    """
+    if len(name) > MAX_FILE_NAME:
+        raise InvalidForm("attachments", f"Must be {MAX_FILE_NAME} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
     name = _UNSAFE_IN_NAMES.sub("_", name.encode("utf-8", "replace").decode())
     guessed, _ = mimetypes.guess_type(name)
     return Attachment(new_id(), name, content, guessed or "application/octet-stream")

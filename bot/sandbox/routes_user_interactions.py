@@ -104,7 +104,7 @@ def _suggest(call: Call, channel: Channel, data: Json, client: Client) -> None:
     typed = [one for one in given if one.get("focused")]
     if len(typed) != 1:
         raise ValueError("exactly one option must be focused")
-    values = {one["name"]: one.get("value") for one in given if one is not typed[0]}
+    values = {one["name"]: _half_typed(one) for one in given if one is not typed[0]}
     text = typed[0].get("value", "")
     if not isinstance(text, str) or len(text) > invocations.MAX_STRING:
         raise ValueError("what is typed must be a text")
@@ -201,6 +201,14 @@ def _value(option: Json, files: dict[str, tuple[str, bytes]]) -> Any:
         fits = isinstance(value, str) and value.isascii() and value.isdigit()
     if not fits:
         raise ValueError(f"{option['name']!r} is not of the type {kind}")
+    return value
+
+
+def _half_typed(option: Json) -> Any:
+    """The value of an option beside the one that is typed into: it may not suit yet, but the bot is sent it."""
+    value = option.get("value")
+    if not isinstance(value, str | int | float | None) or len(str(value)) > invocations.MAX_STRING:
+        raise ValueError(f"{option['name']!r} has no value that could be typed")
     return value
 
 

@@ -140,12 +140,13 @@ async def test_what_would_break_others_connections_reaches_nobody(monkeypatch: p
         scope = f"/applications/{fd.application_id}/commands"
         async with aiohttp.ClientSession(headers={"Authorization": f"Bot {fd.token}"}) as session:
             made = await (await session.post(fd.api_url + scope, json=command)).json()
-        for value in (math.nan, math.inf, -math.inf):
+        refused = [(value, 50109) for value in (math.nan, math.inf, -math.inf)] + [({}, 50035), ("x" * 6001, 50035)]
+        for value, code in refused:
             typed = [{"name": "other", "type": 10, "value": value}, {**TYPED, "value": "x", "focused": True}]
             form = {"type": 4, "application_id": str(fd.application_id), "guild_id": str(fd.guild_id)}
             form |= {"channel_id": str(fd.channel_id), "data": {"id": made["id"], "name": "go", "options": typed}}
-            assert (await eve.call("POST", "/interactions", form)).code == 50109
-            assert (await eve.post(fd.channel_id, "", sticker_ids=[value])).code == 50109
+            assert (await eve.call("POST", "/interactions", form)).code == code
+        assert (await eve.post(fd.channel_id, "", sticker_ids=[math.nan])).code == 50109
         assert (await eve.post(fd.channel_id, nonce=10**25)).code == 50035
         await eve.post(fd.channel_id, "after all of it")
         await bot.wait_until(lambda b: b.seen)
@@ -166,3 +167,5 @@ async def test_a_form_is_as_large_as_a_request_may_be_and_no_larger() -> None:
         for count, status in ((2, 200), (3, 413)):
             files = [(f"{n}.bin", io.BytesIO(bytes(9_000_000))) for n in range(count)]
             assert (await eve.call("POST", path, {}, files=files)).status == status
+        named = {"attachments": [{"id": 0, "filename": "n" * 261}]}
+        assert (await eve.call("POST", path, named, files=[("a", io.BytesIO(b"x"))])).code == 50035
