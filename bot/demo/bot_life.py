@@ -29,7 +29,7 @@ from bot.demo.bot_keeper import LAST_LIMIT
 from bot.demo.page_agents import page_agents
 from bot.demo.stage import stage_settings
 from bot.log import configure_logging
-from bot.ops.hardening import leave_lasting_objects_alone
+from bot.ops.hardening import deny_process_inspection, leave_lasting_objects_alone
 from bot.ops.instance import DATABASE, STATE_MARKER, AlreadyRunning, own_temporary_files
 from bot.preflight import RunSettings
 from bot.redaction import Redactor
@@ -46,6 +46,7 @@ def quiet_level() -> str:
 
 def run(requests: int, answers: int) -> int:
     """Run the bot until the requests end; they and the answers are descriptors. Return the exit code."""
+    deny_process_inspection()  # as under `weft run`
     lines, problems = Lines(requests, answers), list[str]()
     try:
         anyio.run(_live, lines)

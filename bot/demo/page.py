@@ -29,6 +29,7 @@ from bot.demo.assignment import Assignment
 from bot.demo.bot_keeper import BotKeeper, Refused, started_bot
 from bot.demo.chosen_agent import agent_or_leave
 from bot.ops.address import fits
+from bot.ops.hardening import deny_process_inspection
 from bot.usage import fail
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class PageStage:
 
 def show_page(argv: tuple[str, ...] | None, port: int, *, open_browser: bool) -> int:
     """Serve the page until a signal; return the exit code. An agent that can't be, or a port, is told in a line."""
+    deny_process_inspection()  # here is what makes anybody act as anybody
     problems: list[str] = []
     try:
         code = anyio.run(_until_signal, agent_or_leave(argv), port, open_browser, problems)
@@ -106,7 +108,8 @@ async def _serve(
             url = on_stage.discord.page_url
             click.echo(f"Weft's demo is open at {url} (Ctrl-C ends it).")
             if open_browser and sys.stdout.isatty() and has_display():
-                await _open(url)
+                # Not with the key: an agent could read it in the list of processes, and allow itself everything.
+                await _open(on_stage.discord.one_time_url())
             else:
                 await anyio.sleep_forever()
     except PortUnusable as exc:

@@ -17,6 +17,7 @@ from bot.sandbox.peers import user_of_peer
 
 KEY_HEADER = "X-Sandbox-Key"
 SANDBOX_PREFIX = "/_sandbox"
+SESSION = SANDBOX_PREFIX + "/session"
 _DEFAULT_PORT = 80
 
 
@@ -29,8 +30,15 @@ class Guard:
 
     def __init__(self) -> None:
         self.key = secrets.token_urlsafe(24)
+        self._tickets: set[bytes] = set()
         self._hosts: frozenset[str] = frozenset()
         self._origin = ""
+
+    def ticket(self) -> str:
+        """What counts as the key once, and only to get the session, which says the key."""
+        ticket = secrets.token_urlsafe(24)
+        self._tickets.add(ticket.encode())
+        return ticket
 
     def listen_on(self, port: int) -> None:
         """Set the names that the server goes by; until then all is refused."""
@@ -47,7 +55,7 @@ class Guard:
         # By the route that was found, so that it cannot matter how the path was written.
         resource = request.match_info.route.resource
         if resource is not None and resource.canonical.startswith(SANDBOX_PREFIX):
-            if not self._has_key(request):
+            if not (self._has_key(request) or (resource.canonical == SESSION and self._takes_ticket(request))):
                 advice = f"this needs the header {KEY_HEADER}, with the key that the terminal prints"
                 return web.json_response({"error": advice}, status=401)
             # Root may be a proxy, and needs no leave for anything.
@@ -70,6 +78,16 @@ class Guard:
         return ""
 
     def _has_key(self, request: web.Request) -> bool:
-        # Bytes that are no text come as halves of surrogate pairs.
-        given = request.headers.get(KEY_HEADER, "").encode(errors="surrogatepass")
-        return hmac.compare_digest(given, self.key.encode())
+        return hmac.compare_digest(_given(request), self.key.encode())
+
+    def _takes_ticket(self, request: web.Request) -> bool:
+        given = _given(request)
+        if given not in self._tickets:
+            return False
+        self._tickets.remove(given)
+        return True
+
+
+def _given(request: web.Request) -> bytes:
+    # Bytes that are no text come as halves of surrogate pairs.
+    return request.headers.get(KEY_HEADER, "").encode(errors="surrogatepass")

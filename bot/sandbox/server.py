@@ -97,7 +97,9 @@ class FakeDiscord:
         self._guard = Guard()
         self._people: dict[str, Person] = {}
         breakage = Breakage(self.state, self.gateway, self.faults, self.limiter)
-        self._page = PageSession(self.state, self.gateway, breakage.controls(), self._people.values, self.token_of)
+        self._page = PageSession(
+            self.state, self.gateway, breakage.controls(), self._people.values, self.token_of, self.key
+        )
         self.gateway.on_connection = self._page.tell
         self._runner: web.AppRunner | None = None
         add_member(self.state, bot)
@@ -158,6 +160,10 @@ class FakeDiscord:
     def page_url(self) -> str:
         """The page's address, with the key in the fragment, which browsers send nowhere."""
         return f"{self.url}/#{self.key}"
+
+    def one_time_url(self) -> str:
+        """The page's address for one opening: for what others can read, such as the command line of a browser."""
+        return f"{self.url}/#{self._guard.ticket()}"
 
     # -- the page --------------------------------------------------------------------------------------------------
 

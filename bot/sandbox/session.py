@@ -12,7 +12,7 @@ from aiohttp import web
 
 from bot.sandbox.controls import Control, ControlError, Controls, UnknownControl
 from bot.sandbox.gateway import Gateway
-from bot.sandbox.guard import SANDBOX_PREFIX
+from bot.sandbox.guard import SANDBOX_PREFIX, SESSION
 from bot.sandbox.model import Json
 from bot.sandbox.people import Person
 from bot.sandbox.state import State
@@ -33,6 +33,7 @@ class PageSession:
         own: the sandbox's own controls.
         people: all accounts of people there are.
         token_of: what a person's client logs in with.
+        key: of the run.
 
     Attributes:
         tour: what to try, as the page takes it: `title`, `text`, and perhaps `prompt`, `person`, `place`, `steps`.
@@ -46,11 +47,13 @@ class PageSession:
         own: Iterable[Control],
         people: Callable[[], Iterable[Person]],
         token_of: Callable[[Person], str],
+        key: str,
     ) -> None:
         self._state = state
         self._gateway = gateway
         self._people = people
         self._token_of = token_of
+        self._key = key
         self._introduced: dict[int, _Introduction] = {}
         self._told: Json = {}
         self.controls = Controls(own, self.tell)
@@ -59,7 +62,7 @@ class PageSession:
 
     def install(self, app: web.Application) -> None:
         """Register the routes."""
-        app.router.add_get(SANDBOX_PREFIX + "/session", self._session)
+        app.router.add_get(SESSION, self._session)
         app.router.add_get(SANDBOX_PREFIX + "/state", self._answer_state)
         app.router.add_post(SANDBOX_PREFIX + "/controls/{id}", self._control)
 
@@ -98,6 +101,7 @@ class PageSession:
         places = (one.id for one in state.channels.values() if one.in_guild and not one.is_thread)
         return _answer(
             {
+                "key": self._key,
                 "guild": str(state.guild_id),
                 "channel": str(next(places, "")),
                 "application": str(state.application_id),

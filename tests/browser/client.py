@@ -232,7 +232,7 @@ async def visiting(
             await context.add_init_script(_CLOCK.replace("SHIFT", str(int(shift.total_seconds() * 1000))))
         client = Client(discord, await context.new_page(), watch)
         try:
-            await client.page.goto(discord.page_url)
+            await client.page.goto(discord.one_time_url())  # as the demo opens it
             await expect(client.composer).to_be_visible()
             yield client
             assert watch.unexpected() == []

@@ -15,7 +15,10 @@ boot();
 async function boot() {
     const key = takeKey();
     try {
-        start(await new Sandbox(key).get("/session"), key);
+        const session = await new Sandbox(key).get("/session");
+        // A browser that was started with the page's address has a key for once.
+        tabStorage.set("key", session.key);
+        start(session);
     } catch (error) {
         if (!(error instanceof ApiError)) {
             throw error;
@@ -34,8 +37,8 @@ function takeKey() {
     return tabStorage.get("key", "");
 }
 
-function start(session, key) {
-    const app = new App(root, session, key);
+function start(session) {
+    const app = new App(root, session, session.key);
     const person = session.people.find((one) => one.id === tabStorage.get("person")) ?? session.people[0];
     listenToKeys(app);
     followSandbox(app);

@@ -98,6 +98,17 @@ async def test_acting_as_a_person_takes_the_key_of_this_run(path: str) -> None:
         assert len({fd.key, other.key}) == 2
 
 
+async def test_an_address_for_one_opening_gives_the_key_once() -> None:
+    async with FakeDiscord() as fd, aiohttp.ClientSession() as session:
+        first, second = ({"X-Sandbox-Key": fd.one_time_url().partition("#")[2]} for _ in range(2))
+        found = [(await session.get(f"{fd.url}/_sandbox/{one}", headers=first)).status for one in ("info", "session")]
+        assert found == [401, 200]
+        assert (await session.get(fd.url + "/_sandbox/session", headers=first)).status == 401
+        told = await (await session.get(fd.url + "/_sandbox/session", headers=second)).json()
+    assert told["key"] == fd.key
+    assert fd.key not in fd.one_time_url()
+
+
 async def test_no_body_makes_the_server_stumble(caplog: pytest.LogCaptureFixture) -> None:
     """Nested without end, of another shape, or packed wrongly: it is refused, and logged as no fault of the server."""
     async with FakeDiscord() as fd, aiohttp.ClientSession(headers=fd.key_header) as session:
