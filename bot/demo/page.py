@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from bot.demo.cast import Cast
     from bot.sandbox import FakeDiscord, RateLimits
 
+REQUESTS_KEPT = 1000
+"""Open for days, with an answer that is edited each second, all of them would fill the memory."""
+
 _PREFIX = "weft-demo-"
 _SIGNALLED = 128  # what a shell adds to a signal's number
 
@@ -143,7 +146,7 @@ async def page_stage(
         # Imported here, while the bot's process does most of its own imports.
         from bot.sandbox import FakeDiscord, RateLimits
 
-        discord = FakeDiscord(rate_limits=rate_limits or RateLimits.REAL, port=port)
+        discord = FakeDiscord(rate_limits=rate_limits or RateLimits.REAL, port=port, requests_kept=REQUESTS_KEPT)
         try:
             await discord.__aenter__()
         except OSError as exc:

@@ -9,6 +9,7 @@ import anyio
 import click
 
 from bot.config import ConfigError
+from bot.demo.page import REQUESTS_KEPT
 from bot.sandbox import FakeDiscord, RateLimits
 from bot.sandbox.guard import KEY_HEADER
 
@@ -31,7 +32,7 @@ def serve_sandbox(port: int, rate_limits: str) -> int:
 
 async def _serve(port: int, rate_limits: RateLimits) -> int:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with FakeDiscord(rate_limits=rate_limits, port=port) as discord:
+        async with FakeDiscord(rate_limits=rate_limits, port=port, requests_kept=REQUESTS_KEPT) as discord:
             for line in introduction(discord):
                 click.echo(line)
             async for _ in signals:

@@ -6,6 +6,7 @@ Answers have the content type `application/json` without a charset, which discor
 """
 
 import json
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -44,7 +45,7 @@ class Backend:
     faults: Faults
     limiter: ratelimit.Limiter
     accounts: Accounts
-    calls: list[RestCall] = field(default_factory=list)
+    calls: deque[RestCall]
 
 
 @dataclass(frozen=True, slots=True)

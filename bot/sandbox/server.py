@@ -5,6 +5,7 @@ It owns the listening socket; the parts it joins own their state.
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from types import TracebackType
@@ -68,7 +69,11 @@ _ROUTES = [
 
 
 class FakeDiscord:
-    """A Discord with one guild, one bot and as many people as asked for, on 127.0.0.1."""
+    """A Discord with one guild, one bot and as many people as asked for, on 127.0.0.1.
+
+    Args:
+        requests_kept: of how many of the bot's requests it knows bodies and answers, the latest; None: of all.
+    """
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class FakeDiscord:
         port: int = 0,
         clock: Clock = time.monotonic,
         wall: Clock = time.time,
+        requests_kept: int | None = None,
     ) -> None:
         ids = Snowflakes(wall)
         bot, owner = User(ids(), "Weft", bot=True), User(ids(), "owner")
@@ -93,7 +99,10 @@ class FakeDiscord:
         self.cdn = Cdn(self.state)
         self.limiter = Limiter(rate_limits)
         self._interactions = Interactions(self.state)
-        self._backend = Backend(self.state, self.gateway, self._interactions, self.faults, self.limiter, self._accounts)
+        calls = deque[RestCall](maxlen=requests_kept)
+        self._backend = Backend(
+            self.state, self.gateway, self._interactions, self.faults, self.limiter, self._accounts, calls
+        )
         self._guard = Guard()
         self._people: dict[str, Person] = {}
         breakage = Breakage(self.state, self.gateway, self.faults, self.limiter)

@@ -154,6 +154,13 @@ async def test_what_would_break_others_connections_reaches_nobody(monkeypatch: p
         assert fd.gateway.resumes == 0
 
 
+async def test_a_server_that_stays_open_forgets_old_requests() -> None:
+    async with raw_client(requests_kept=2) as (fd, raw):
+        for text in ("1", "2", "3"):
+            await raw.post(fd.channel_id, text)
+        assert [one.body["content"] for one in fd.rest_calls()] == ["2", "3"]
+
+
 async def test_nobody_unknown_has_anything_kept() -> None:
     async with raw_client() as (fd, _), client_of(fd, fd.user("eve"), connects=False) as eve:
         eve.token = "x"
