@@ -31,6 +31,7 @@ PREFIX = "/api/v10"
 NO_STATUS = 0
 MAX_FILES = 10
 MAX_REQUEST_BYTES = 25 * 1024 * 1024
+MAX_JSON_BYTES = 512 * 1024
 _CHUNK = 65_536
 _HTML = "<!DOCTYPE html><html><head><title>discord.com | {0}</title></head><body>error {0}</body></html>"
 
@@ -314,6 +315,9 @@ async def _read_part(part: BodyPartReader, limit: int) -> bytes:
 
 
 def _parse(raw: bytes) -> Any:
+    # Far more than any message has; megabytes of brackets would hold everybody up for seconds.
+    if len(raw) > MAX_JSON_BYTES:
+        raise DiscordError(40005)
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):

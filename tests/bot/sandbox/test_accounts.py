@@ -174,5 +174,6 @@ async def test_a_form_is_as_large_as_a_request_may_be_and_no_larger() -> None:
         for count, status in ((2, 200), (3, 413)):
             files = [(f"{n}.bin", io.BytesIO(bytes(9_000_000))) for n in range(count)]
             assert (await eve.call("POST", path, {}, files=files)).status == status
+        assert (await eve.post(fd.channel_id, "x" * 600_000)).code == 40005
         named = {"attachments": [{"id": 0, "filename": "n" * 261}]}
         assert (await eve.call("POST", path, named, files=[("a", io.BytesIO(b"x"))])).code == 50035
