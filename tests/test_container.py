@@ -99,3 +99,14 @@ def test_files_and_volumes_have_one_place_in_entry_image_compose_and_page() -> N
     assert 'VOLUME ["/var/lib/weft", "/srv/projects"]' in CONTAINERFILE
     for name, value in re.findall(r"^ARG (\w+)=\"?([^\"\n]+)", CONTAINERFILE, re.MULTILINE):
         assert f"| `{name}` | {value if value.isdigit() else f'`{value}`'} |" in page
+
+
+def test_no_secret_beside_the_compose_file_is_committed_or_built_in() -> None:
+    """R8: a checkout is where both files are made."""
+    beside = [*re.findall(r"env_file: (\S+)", COMPOSE), *re.findall(r"- \./([^:]+):", COMPOSE)]
+    assert beside == ["weft.env", "discord-token"]
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert [f"/{name}" for name in beside if f"/{name}" not in ignored] == []
+    built_in = (ROOT / ".dockerignore").read_text().splitlines()
+    assert built_in[1] == "*"
+    assert [name for name in beside if f"!{name}" in built_in] == []
