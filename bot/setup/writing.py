@@ -119,7 +119,8 @@ def write(changes: Sequence[Change], now: datetime) -> list[Path]:
 
 
 def _temporary(change: Change, undo: ExitStack) -> Path:
-    path = change.path.with_name(f".{change.path.name}.{secrets.token_hex(4)}.new")
+    # Beginning like the file: what keeps `.env*` out of a repository keeps out what a kill leaves, too.
+    path = change.path.with_name(f"{change.path.name}.{secrets.token_hex(4)}.new")
     undo.callback(path.unlink, missing_ok=True)
     _make(path, change.new.encode())
     return path
