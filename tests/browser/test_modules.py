@@ -57,6 +57,16 @@ TEXTS = """async ({ words, roundTrips }) => {
     return [words.map((one) => toWire(store, one)), roundTrips.map((one) => toWire(store, toTyped(store, one)))];
 }"""
 
+KEPT = """async () => {
+    const { Store } = await import("/page/store.js");
+    const store = new Store();
+    // More places than are kept have an answer that no server would give again.
+    for (let place = 1; place <= 20; place += 1) {
+        store.conversation(`${place}`).add({ id: "100", flags: 64, author: { id: "1" } });
+    }
+    return [store.conversation("99") === store.conversation("99"), Boolean(store.conversation("1").find("100"))];
+}"""
+
 WIRE = {
     "@Weft hello": "<@3> hello",
     "@weft: hello": "<@3>: hello",
@@ -125,3 +135,8 @@ async def test_names_in_texts_become_mentions_but_not_in_code_or_other_words(chr
         said: list[list[str]] = await owner.page.evaluate(TEXTS, {"words": list(WIRE), "roundTrips": trips})
     assert list(WIRE.values()) == said[0]
     assert trips == said[1]
+
+
+async def test_an_opened_place_is_kept_beside_many_that_cannot_be_fetched_again(chromium: Browser) -> None:
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        assert await owner.page.evaluate(KEPT) == [True, True]

@@ -127,8 +127,9 @@ export class Store {
     }
 
     _forgetOld() {
+        // Counted are these alone: beside many that have to stay, the one just opened would be forgotten at once.
         const idle = [...this._conversations.values()].filter((one) => !one.loading && !one.irreplaceable);
-        for (const one of idle.slice(0, Math.max(0, this._conversations.size - CONVERSATIONS_KEPT))) {
+        for (const one of idle.slice(0, Math.max(0, idle.length - CONVERSATIONS_KEPT))) {
             this._conversations.delete(one.channelId);
         }
     }
