@@ -222,9 +222,9 @@ def _add_controls(discord: FakeDiscord, keeper: BotKeeper) -> None:
             raise ControlError(str(exc)) from exc
 
     for control in (
-        Control("restart-bot", "Restart the bot", "Ends it in order, and starts it on the same state.", "Bot", restart),
-        Control("kill-bot", "Kill the bot", "SIGKILL to its process, as in a crash; another one starts.", "Bot", kill),
-        Control("kill-agent", "Kill the agent", "SIGKILL to the agent of the open thread.", "Bot", kill_agent),
+        Control("restart-bot", "Restart the bot", "Ends it in order, and starts it again.", "Bot", restart),
+        Control("kill-bot", "Kill the bot", "Its process dies at once, as in a crash; another starts.", "Bot", kill),
+        Control("kill-agent", "Kill the agent", "The agent of the open thread dies at once.", "Bot", kill_agent),
     ):
         discord.add_control(control)
 

@@ -51,13 +51,13 @@ TOUR = (
         "Ask for something",
         "Mention Weft, and it opens a thread in which the answer grows while you read.",
         f"{MENTION} story",
-        ("Open the thread below your message.", "Write in there to go on: no mention is needed."),
+        ("Send the message, and open the thread below it.", "Write in there to go on: no mention is needed."),
     ),
     TourStop(
         "Stop at any moment",
         "Whatever an agent does, one press ends it, and the message says who did that.",
         f"{MENTION} wait 600",
-        ("Open the thread and use /stop, or write stop.",),
+        ("Open the thread and press Stop below the answer.", "Writing stop or using /stop does the same."),
     ),
     TourStop(
         "Give permission",
@@ -75,7 +75,7 @@ TOUR = (
         "Two people for what is dangerous",
         "A rule says that this command needs a second person, whoever asks for it.",
         f"{MENTION} run",
-        ("Press Allow once: it waits for a second person.", By("ben", "As ben, an approver, press it, too.")),
+        ("Press Allow once: it waits for a second person.", By("ben", "As ben, an approver, press it too.")),
         person="ana",
     ),
     TourStop(
@@ -157,7 +157,7 @@ TOUR = (
         "Open a post",
         "In the forum a post is a prompt by itself, and tags show its state.",
         "write a note",
-        ("Open tasks, begin a post with these words, and see its tags change.",),
+        ("Press Post, and see the tags change.", "Press Allow once, or Reject."),
         place="tasks",
     ),
 )

@@ -45,7 +45,7 @@ export function faults(app) {
     const groups = [...new Set(controls.map((one) => one.group))];
     return html`<details class="faults" aria-label="Break something">
         <summary>Break something</summary>
-        <p class="faults-text">Nothing that you wrote may be lost. Try it.</p>
+        <p class="faults-text">Whatever you break, nothing that you wrote gets lost. Try it.</p>
         ${groups.map(
             (group) => html`<h3>${group}</h3>
                 <ul class="faults-list">

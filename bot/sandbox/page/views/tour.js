@@ -128,6 +128,7 @@ async function choose(app, stop) {
     }
     if (!stop.prompt) {
         markDone(app, stop);
+        await showCurrent(app);
         return;
     }
     if (app.place?.type === ChannelType.FORUM) {
@@ -136,6 +137,13 @@ async function choose(app, stop) {
         return;
     }
     await app.fillComposer(stop.prompt);
+    await showCurrent(app);
+}
+
+/** Bring the chosen one into view: its steps may have grown below the edge of the panel. */
+async function showCurrent(app) {
+    await app.rendered();
+    app.root.querySelector(".tour-stop.current")?.scrollIntoView({ block: "nearest" });
 }
 
 function stateOf(app) {
@@ -177,5 +185,6 @@ function markDone(app, stop) {
     const { done } = stateOf(app);
     done.add(stop.title);
     tabStorage.set(storageName(app), [...done]);
-    app.update();
+    // The first message in an empty place moves the list from there into the panel.
+    showCurrent(app);
 }
