@@ -197,8 +197,18 @@ def question(_: Request) -> Scene:
     }
     answer = yield Question("And how shall it look?", form, ("name", "width"))
     filled = json.loads(answer) if answer else {}
-    lines = [f"- {form[key]['title']}: `{value}`" for key, value in filled.items() if key in form]
+    lines = [f"- {form[key]['title']}: `{_in_words(value)}`" for key, value in filled.items() if key in form]
     yield Say("\n".join(["You want a button with", *lines]) if lines else "Then I choose that myself.")
+
+
+def _in_words(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
 
 
 def propose(request: Request) -> Scene:
@@ -214,14 +224,14 @@ def propose(request: Request) -> Scene:
     chosen = yield Ask(call)
     allowed = chosen in (ALLOW_ONCE, ALLOW_ALWAYS)
     yield _change(f"{request.turn}-plan", status="completed" if allowed else "failed")
-    yield Say("I would begin now, if I were no demo." if allowed else "I keep planning, then.")
+    yield Say("I would begin now, if this were not a demo." if allowed else "I keep planning, then.")
 
 
 def plan(_: Request) -> Scene:
     """Work through a plan."""
     for done in range(4):
         yield _plan(done)
-        yield Pause(0.6)
+        yield Pause(2.0)  # long enough to open the thread and see the next one ticked off
     yield Say("The plan is done: looked around, wrote nothing, answered.")
 
 
@@ -255,7 +265,7 @@ def run(request: Request) -> Scene:
     allowed = (yield Ask(call)) in (ALLOW_ONCE, ALLOW_ALWAYS)
     yield _change(tool_id, status="completed" if allowed else "failed")
     # Not even what was allowed: a rule that somebody tries out would run it unseen.
-    yield Say("I would run it now, if I were no demo." if allowed else "Then I leave it.")
+    yield Say("I would run it now, if this were not a demo." if allowed else "Then I leave it.")
 
 
 def draw(request: Request) -> Scene:

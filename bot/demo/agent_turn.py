@@ -88,6 +88,7 @@ class Turn:
             WireClosed: the client is gone.
         """
         self.session.history.append(("user", self._text))
+        self._show_title()  # before it is saved: who is killed in the first turn keeps the name
         save(self.session)
         outcome = self._outcome()
         self.session.history.append(("agent", "".join(self._said)))
@@ -99,7 +100,6 @@ class Turn:
     def _outcome(self) -> Outcome:
         request = Request(self._text, Path(self.session.cwd), self._name, not self.session.asks, self._brought)
         try:
-            self._show_title()
             self._play(scene_for(request))
         except TurnCancelled:
             self._end_tools()
@@ -185,7 +185,9 @@ class Turn:
 
     def _show_title(self) -> None:
         if not self.session.title:
-            self.session.title = " ".join(self._text.split())[:TITLE_LENGTH] or "(empty prompt)"
+            # Not all of it: below a person's words Weft lists the files that came with them.
+            written, _, _ = self._text.strip().partition("\n\n")
+            self.session.title = " ".join(written.split())[:TITLE_LENGTH] or "(empty prompt)"
             self._update({"sessionUpdate": "session_info_update", "title": self.session.title})
 
     def _show_usage(self) -> None:

@@ -85,7 +85,13 @@ def test_the_plan_progresses_until_all_of_it_is_done(cwd: Path) -> None:
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ([{"action": "accept", "content": {"colour": "red"}}, {"action": "accept", "content": {"name": "Go"}}], "`Go`"),
+        (
+            [
+                {"action": "accept", "content": {"colour": "red"}},
+                {"action": "accept", "content": {"name": "Go", "rounded": True, "pages": ["a", "b"]}},
+            ],
+            "`yes`\n- Pages: `a, b`",
+        ),
         ([{"action": "accept", "content": {"other": "pink"}}, {"action": "decline"}], "**pink** it is"),
         ([{"action": "cancel"}], "I leave the button as it is"),
     ],
@@ -259,7 +265,7 @@ def test_each_message_and_each_tool_call_has_an_id_of_its_own(cwd: Path) -> None
 def test_the_title_comes_once_and_the_cost_adds_up(cwd: Path) -> None:
     with demo(cwd) as client:
         session = client.open(cwd)
-        for text in ("say one", "say two"):
+        for text in ("say one\n\n[files]", "say two"):
             play(client, session, text)
     costs = [update["cost"]["amount"] for update in client.updates("usage_update")]
     assert [update["title"] for update in client.updates("session_info_update")] == ["say one"]

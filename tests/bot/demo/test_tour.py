@@ -66,7 +66,7 @@ async def rule(visit: Visit, stop: TourStop) -> None:
     await visit.person(stop.person).submit_modal(opened)
     await visit.until_shown(thread, "I would run it now")
     await visit.write("run npm test", stop.person, thread)
-    await visit.until(lambda: visit.shown(thread).count("if I were no demo.") == 2)
+    await visit.until(lambda: visit.shown(thread).count("if this were not a demo.") == 2)
     assert "npm test" in await visit.use(thread, "permissions list", stop.person)
 
 
