@@ -162,6 +162,13 @@ def test_wrong_usage_is_exit_2_as_a_process_too(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_an_interrupt_while_the_command_line_is_imported_is_quiet(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    path = os.pathsep.join(part for part in (str(tmp_path), os.environ.get("PYTHONPATH")) if part)
+    left = weft(tmp_path, "--help", PYTHONPATH=path)
+    assert (left.returncode, left.stdout, left.stderr) == (130, "", "")
+
+
 def test_a_demo_with_an_agent_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:
     done = weft(tmp_path, "demo", "--agent", "no-such-agent acp", "--prompt", "x")
     assert (done.returncode, done.stdout) == (78, "")
