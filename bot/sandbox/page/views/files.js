@@ -6,7 +6,7 @@ import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { icon } from "./icons.js";
 
 /** Discord's limits for a message. */
-const MOST_FILES = 10;
+export const MOST_FILES = 10;
 const LARGEST_BYTES = 10 * 1024 * 1024;
 
 /** Put files into the open place's draft; says which of them can't be sent, and why. */

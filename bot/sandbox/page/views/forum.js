@@ -9,6 +9,7 @@ import { icon } from "./icons.js";
 import { plainText } from "./markdown.js";
 import { newPostForm } from "./new_post.js";
 import { starterOf } from "./starters.js";
+import { tagButtons, tagText } from "./tags.js";
 import { agoText } from "./times.js";
 
 /** Posts that are listed at first, and that each "More posts" adds. */
@@ -101,31 +102,13 @@ function searchLine(app, view, mayPost) {
 }
 
 function tagLine(app, view) {
-    const toggle = (id) => {
-        const tags = view.tags.includes(id) ? view.tags.filter((one) => one !== id) : [...view.tags, id];
-        set(app, { tags, shown: POSTS_AT_ONCE });
-    };
-    return html`<div class="tag-line" role="group" aria-label="Show posts with tag">
-        ${app.place.available_tags.map(
-            (tag) => html`<button
-                class="tag"
-                aria-pressed=${view.tags.includes(tag.id)}
-                @click=${() => toggle(tag.id)}
-            >
-                ${tagText(tag)}
-            </button>`,
-        )}
-    </div>`;
+    const change = (tags) => set(app, { tags, shown: POSTS_AT_ONCE });
+    return tagButtons("Show posts with tag", app.place.available_tags, view.tags, change);
 }
 
 function set(app, changes) {
     Object.assign(app.ui.forum, changes);
     app.update();
-}
-
-/** A tag with its emoji, if it has one. */
-export function tagText(tag) {
-    return tag.emoji_name ? `${tag.emoji_name} ${tag.name}` : tag.name;
 }
 
 // -- one post -------------------------------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ import { ref } from "../vendor/lit-html/directives/ref.js";
 
 import { toWire } from "../mention_text.js";
 import { explain } from "../wording.js";
-import { tagText } from "./forum.js";
+import { MOST_FILES } from "./files.js";
 import { icon } from "./icons.js";
 import { mentionList, onMentionInput, onMentionKey } from "./mentions.js";
+import { MOST_TAGS, tagButtons } from "./tags.js";
 
 const LONGEST_TITLE = 100;
-const MOST_TAGS = 5;
 const TEXT_ID = "new-post-text";
 
 export function newPostForm(app) {
@@ -83,22 +83,7 @@ function tags(app, post) {
     if (!offered.length) {
         return nothing;
     }
-    const toggle = (id) => {
-        const chosen = post.tags.includes(id) ? post.tags.filter((one) => one !== id) : [...post.tags, id];
-        set(app, { tags: chosen.slice(0, MOST_TAGS) });
-    };
-    return html`<div class="tag-line" role="group" aria-label="Tags">
-        ${offered.map(
-            (tag) => html`<button
-                type="button"
-                class="tag"
-                aria-pressed=${post.tags.includes(tag.id)}
-                @click=${() => toggle(tag.id)}
-            >
-                ${tagText(tag)}
-            </button>`,
-        )}
-    </div>`;
+    return tagButtons("Tags", offered, post.tags, (chosen) => set(app, { tags: chosen.slice(0, MOST_TAGS) }));
 }
 
 function files(app, post) {
@@ -124,7 +109,10 @@ function files(app, post) {
 
 function attach(app, post) {
     const change = (event) => {
-        set(app, { files: [...post.files, ...event.target.files].slice(0, 10) });
+        const chosen = [...post.files, ...event.target.files];
+        const problem = chosen.length > MOST_FILES ? `A message can have up to ${MOST_FILES} files.` : null;
+        set(app, { files: chosen.slice(0, MOST_FILES), problem });
+        // The same file can be chosen again after it was removed.
         event.target.value = "";
     };
     return html`<button

@@ -5,11 +5,10 @@ import { ref } from "../vendor/lit-html/directives/ref.js";
 
 import { ChannelType } from "../store.js";
 import { explain } from "../wording.js";
-import { tagText } from "./forum.js";
 import { menuButton, menuItem } from "./menu.js";
+import { MOST_TAGS, tagButtons } from "./tags.js";
 
 const LONGEST_NAME = 100;
-const MOST_TAGS = 5;
 
 export function threadMenu(app) {
     return menuButton(app, { id: "thread", label: "Thread options", picture: "more", items: () => items(app) });
@@ -116,24 +115,12 @@ function body(app, dialog) {
 
 function tagChoice(app, dialog) {
     const moderator = app.store.can(dialog.thread.id, "manage_threads");
-    const toggle = (id) => {
-        const tags = dialog.tags.includes(id) ? dialog.tags.filter((one) => one !== id) : [...dialog.tags, id];
+    const change = (tags) => {
         dialog.tags = tags.slice(0, MOST_TAGS);
         app.update();
     };
-    return html`<div class="tag-line" role="group" aria-label="Tags">
-        ${app.store.parentOf(dialog.thread)?.available_tags?.map(
-            (tag) => html`<button
-                type="button"
-                class="tag"
-                aria-pressed=${dialog.tags.includes(tag.id)}
-                ?disabled=${tag.moderated && !moderator}
-                @click=${() => toggle(tag.id)}
-            >
-                ${tagText(tag)}
-            </button>`,
-        )}
-    </div>`;
+    const offered = app.store.parentOf(dialog.thread)?.available_tags ?? [];
+    return tagButtons("Tags", offered, dialog.tags, change, (tag) => tag.moderated && !moderator);
 }
 
 async function submit(app, dialog, close) {
