@@ -23,8 +23,6 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
     """An environment without settings; everything that is made by default is made below ``directory``."""
     for name in ("home", "tmp", "state"):
         (directory / name).mkdir(exist_ok=True)
-    # Where the code under test is not the one that is installed, it is found as the tests found it.
-    here = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
     places = {"HOME": "home", "TMPDIR": "tmp", "XDG_STATE_HOME": "state"}
     # The tree that is tested need not be the one that is installed.
     tree = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
@@ -32,7 +30,6 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
         **tree,
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
-        **here,
         **{name: str(directory / place) for name, place in places.items()},
         **more,
     }

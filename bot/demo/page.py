@@ -53,7 +53,7 @@ class PageStage:
 
 
 def show_page(argv: tuple[str, ...] | None, port: int, *, open_browser: bool) -> int:
-    """Serve the page until a signal; return the exit code. An agent that can't be, or a port, is told in a line."""
+    """Serve the page until a signal; return the exit code. A port or an agent that can't be used is named in a line."""
     deny_process_inspection()  # here is what makes anybody act as anybody
     problems: list[str] = []
     try:

@@ -118,7 +118,7 @@ def snapshot(state: State, message: Message) -> Json:
 
 
 def edit(state: State, who: int, message: Message, body: Json, uploads: list[Upload]) -> Message:
-    """Change an own message."""
+    """Change one's own message."""
     state.require(who, state.channel(message.channel_id))
     if message.author_id != who:
         raise DiscordError(50005)
@@ -129,13 +129,13 @@ def edit(state: State, who: int, message: Message, body: Json, uploads: list[Upl
 
 
 def delete(state: State, who: int, message: Message) -> None:
-    """Delete an own message, or anyone's by whoever manages messages."""
+    """Delete one's own message, or, with manage_messages, anyone's."""
     state.require(who, state.channel(message.channel_id), *(() if message.author_id == who else ("manage_messages",)))
     messages.delete(state, message)
 
 
 def react(state: State, who: int, message: Message, emoji: str) -> None:
-    """Add an own reaction; whoever only joins others needs no right to begin one."""
+    """Add a reaction; joining one that is there takes no right to add reactions."""
     known = emoji in message.reactions
     needed = ("read_message_history",) if known else ("add_reactions", "read_message_history")
     state.require(who, state.channel(message.channel_id), *needed)
@@ -147,7 +147,7 @@ def react(state: State, who: int, message: Message, emoji: str) -> None:
 
 
 def unreact(state: State, who: int, message: Message, emoji: str, whose: int) -> None:
-    """Take a reaction away: the own one, or anyone's by whoever manages messages."""
+    """Take away one's own reaction, or, with manage_messages, anyone's."""
     state.require(who, state.channel(message.channel_id), *(() if whose == who else ("manage_messages",)))
     messages.unreact(state, message, whose, emoji)
 

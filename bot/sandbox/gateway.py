@@ -1,6 +1,6 @@
 """The gateway: HELLO, IDENTIFY, RESUME with replay, heartbeats, dispatch by intents, and the faults of a gateway.
 
-An aiohttp handler runs one connection each. What an event says is decided elsewhere, who is told of it in `visibility`.
+An aiohttp handler runs one connection each. What an event says is decided elsewhere, who gets it in `visibility`.
 The bot under test and people's clients speak the same protocol here, but all faults, counters and waits are about the
 bot alone: whoever watches it in a browser goes on watching. The mutable state is the sessions (each with its numbered
 events), the open connections, and the fault switches.

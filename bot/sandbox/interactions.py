@@ -2,7 +2,7 @@
 
 An `Interaction` holds what a user started, and wakes those who wait for its answer. The mutable state is the map of
 interactions. Routes call `acknowledge` and the webhook functions; `user_interactions` begins what users do. Where a
-person's client began it, that client is told how it goes on.
+person's client began it, that client gets its progress.
 """
 
 import asyncio
@@ -400,7 +400,7 @@ def _command_name(data: Json) -> str:
 
 
 def _answered(state: State, interaction: Interaction) -> Json:
-    """What a person did that a message answers, as people are told of it."""
+    """What a person did that a message answers, as people's clients see it."""
     user = objects.user_json(state.members[interaction.user_id].user)
     shape: Json = {"id": str(interaction.id), "type": int(interaction.type), "user": user}
     if interaction.command_name is not None:

@@ -164,7 +164,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file of a message; ``declared``: the size that is told of it, if that is a lie."""
+    """A file of a message; ``declared``: the size in bytes that is announced, if that is a lie."""
 
     id: int
     name: str

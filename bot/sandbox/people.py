@@ -45,7 +45,7 @@ class Person:
             mention_bot: put the bot's mention in front.
             ping: whether a reply notifies the author of the original.
             voice: the files are one voice message.
-            declared: the size that is told of each file, whatever it has.
+            declared: the size in bytes that is announced for each file, whatever it has.
             also: what else hangs on it: the poll or the stickers of `parts`, or any field as the wire is to have it.
         """
         body: Json = {"content": f"<@{self.state.bot.id}> {text}" if mention_bot else text}

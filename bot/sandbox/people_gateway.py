@@ -1,4 +1,4 @@
-"""The gateway's sessions of people's clients: READY, RESUME, and the events that each of them is told of.
+"""The gateway's sessions of people's clients: READY, RESUME, and the events that each of them gets.
 
 A client of a person names no intents: it gets all that concerns what the person sees. The mutable state is the
 sessions, each with the places that its client knows.

@@ -416,11 +416,6 @@ class FakeDiscord:
         return list(self.state.commands.get("", []))
 
     @property
-    def guild_commands(self) -> list[Json]:
-        """The commands registered for the guild."""
-        return list(self.state.commands.get(str(self.guild_id), []))
-
-    @property
     def command_syncs(self) -> int:
         """How many times a whole command list was put."""
         return self.state.command_syncs

@@ -22,7 +22,7 @@ _CHANGES_WHAT_IS_SEEN = frozenset(
 
 
 def for_bot(state: State, event: Event) -> bool:
-    """Whether the bot is told of it."""
+    """Whether the bot gets it."""
     return not state.removed and event.only in (None, state.bot.id)
 
 
