@@ -47,7 +47,7 @@ export function messageList(app) {
                 ${conversation.loading === "newer" ? spinner() : nothing}
             </div>
         </div>
-        ${away ? jumpBar(app, conversation) : nothing}
+        ${away && conversation.messages.length ? jumpBar(app, conversation) : nothing}
     </div>`;
 }
 
