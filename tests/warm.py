@@ -216,6 +216,8 @@ def _become(fork: _Fork) -> None:
     os.chdir(fork.cwd)
     os.environ.clear()
     os.environ.update(fork.env)
+    # What a shell started in the background ignores Ctrl-C, and so does all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["weft", *fork.arguments]
     main(prog_name="weft")
 

@@ -320,7 +320,7 @@ async def test_weft_status_tells_a_person_how_the_bot_is(tmp_path: Path) -> None
             code, told, problems = await status(tmp_path, address)
         assert (code, problems) == (0, "")
         lines = told.splitlines()
-        assert re.fullmatch(r"Weft \S+ is healthy; up since .* UTC \(\d+ s\)", lines[0])
+        assert re.fullmatch(r"Weft \S+( \(\w{7}.*\))? is healthy; up since .* UTC \(\d+ s\)", lines[0])
         assert lines[1].startswith("Discord   connected")
         assert "Agents    1 live (0 busy), 0 starting, 0 ending, at most 12" in lines
         assert "Messages  1 answered" in lines

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from bot import __file__ as bot_file
-from bot.sandbox import FakeDiscord
 from tests.agents.scenario import SCRIPT, ScriptedAgent
 from tests.e2e.process import connected, mention, until_shown
 from tests.e2e.walls import Walled, walled, works
@@ -204,8 +203,3 @@ async def test_without_a_wall_the_token_is_neither_handed_over_nor_in_the_state(
         await converse(walled_bot)
         assert set(await walled_bot.probe()) <= OPEN_TO_THE_SAME_USER
         assert await walled_bot.bot.signalled(signal.SIGTERM) == 0
-
-
-def test_the_canary_is_what_the_bot_logs_in_with() -> None:
-    """The probe looks for this text; it has to be one that stands nowhere else."""
-    assert "not-a-real-token" in FakeDiscord().token
