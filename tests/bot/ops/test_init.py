@@ -45,15 +45,14 @@ while (left := [name for name in os.listdir("/proc") if name.isdigit() and int(n
 print(os.getpid(), os.getppid())
 """
 WAIT = """
-def stop(number, frame):
-    print(signal.Signals(number).name, flush=True)
-    if number == signal.SIGTERM:
-        sys.exit(5)
-for number in (signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, stop)
+expected = (signal.SIGTERM, signal.SIGHUP)
+signal.pthread_sigmask(signal.SIG_BLOCK, expected)  # or one that comes just before the wait would be missed
 print("ready", flush=True)
 while True:
-    signal.pause()
+    number = signal.sigwait(expected)
+    print(number.name, flush=True)
+    if number == signal.SIGTERM:
+        sys.exit(5)
 """
 
 
