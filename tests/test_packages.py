@@ -75,6 +75,7 @@ def test_both_carry_every_licence(checkout: Checkout) -> None:
     assert set(licences) <= names_in(checkout.sdist)
 
 
+@pytest.mark.soak
 def test_one_commit_makes_the_same_bytes_and_changes_are_told(checkout: Checkout, tmp_path: Path) -> None:
     """The time of a file, its mode and its place do not count, nor that the wheel is built from the sdist."""
     again = cloned(checkout, tmp_path / "elsewhere")
@@ -155,6 +156,7 @@ def test_an_installed_weft_has_what_comes_along_by_the_names_of_the_repository(i
     assert all(Path(path).is_relative_to(installed.root) for path in told.values())
 
 
+@pytest.mark.soak
 def test_an_installed_weft_runs_the_demo(installed: Installed) -> None:
     """Bot, agent and what the agent calls are all started from the wheel."""
     done = installed.run(installed.weft, "demo", "--prompt", "say hello weft")

@@ -35,6 +35,7 @@ async def test_a_bot_that_is_killed_tells_once_what_it_broke_off_and_goes_on(tmp
             await expect(owner.content("the whole answer")).to_have_count(1)
 
 
+@pytest.mark.soak
 async def test_a_page_that_lost_its_connection_misses_and_doubles_nothing(tmp_path: Path, chromium: Browser) -> None:
     """With its session taken up again, and with one that the server no longer knows."""
     async with play(tmp_path, scenario(tmp_path)) as game, visiting(chromium, game.discord) as owner:

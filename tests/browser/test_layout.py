@@ -105,6 +105,7 @@ async def tab_to(person: Client, wanted: Locator, keys: str = "Tab") -> None:
     await expect(wanted).to_be_focused()
 
 
+@pytest.mark.soak
 async def test_all_is_done_by_keys_alone(tmp_path: Path, chromium: Browser) -> None:
     """Writing, going to the thread, answering the card, a form that is given up and one that is sent."""
     async with play(tmp_path, asking(tmp_path, FORM)) as game, visiting(chromium, game.discord) as owner:

@@ -116,6 +116,7 @@ async def test_files_go_up_and_come_back_byte_by_byte(tmp_path: Path, chromium: 
         await game.outcome(thread.id)
 
 
+@pytest.mark.soak
 async def test_a_forum_post_and_a_direct_message_are_conversations(tmp_path: Path, chromium: Browser) -> None:
     """S6, S7"""
 

@@ -98,6 +98,7 @@ async def play_races(chromium: Browser, *, seeds: int, steps: int) -> None:
             assert complaints == [], f"seed {seed}"
 
 
+@pytest.mark.soak
 async def test_the_page_offers_what_the_server_allows(chromium: Browser) -> None:
     """For every person, place and permission, by roles, by overwrites of the channel, and in direct messages."""
     async with FakeDiscord() as discord:
@@ -129,6 +130,7 @@ async def test_the_page_offers_what_the_server_allows(chromium: Browser) -> None
                 assert expected == names, f"{name} in {channel.name}"
 
 
+@pytest.mark.soak
 async def test_names_in_texts_become_mentions_but_not_in_code_or_other_words(chromium: Browser) -> None:
     async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
         trips = ["<@3> look at <#8> with <@2>", "<@&5>: <#7>", "<@404> stays"]

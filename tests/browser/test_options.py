@@ -43,6 +43,7 @@ async def choose(ana: Client, typed: str) -> None:
     await ana.page.keyboard.press("Enter")
 
 
+@pytest.mark.soak
 async def test_options_are_checked_on_the_page_and_reach_discord_by_their_kinds(chromium: Browser) -> None:
     """K1: nested commands, numbers, choices, people, places, files."""
     async with raw_client() as (discord, raw), visiting(chromium, discord) as owner:

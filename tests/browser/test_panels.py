@@ -103,6 +103,7 @@ async def test_a_suggestion_acts_as_its_person_goes_to_its_place_and_is_ticked_o
             await expect(region).to_contain_text("1 of 3 tried")
 
 
+@pytest.mark.soak
 async def test_what_breaks_says_what_it_did_and_all_pages_know(chromium: Browser) -> None:
     async with FakeDiscord() as discord:
         staged(discord)

@@ -12,6 +12,7 @@ from tests.browser.client import visiting
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest.mark.soak
 async def test_what_is_unread_and_what_is_begun_outlives_a_reload(chromium: Browser) -> None:
     """Also: a mention is counted, and what came meanwhile stands below a line."""
     async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
@@ -62,6 +63,7 @@ async def test_a_place_that_goes_away_leaves_the_reader_where_it_was(chromium: B
             await expect(person.page.get_by_role("main")).to_contain_text("You are not in this server any more.")
 
 
+@pytest.mark.soak
 async def test_a_message_that_can_not_be_sent_is_kept_and_says_what_to_do(chromium: Browser) -> None:
     async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
         alert = owner.page.get_by_role("alert")

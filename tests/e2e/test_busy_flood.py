@@ -90,6 +90,7 @@ async def flooded(
     return counted, lag
 
 
+@pytest.mark.soak
 async def test_two_hundred_messages_at_once_have_one_end_each_and_everybody_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

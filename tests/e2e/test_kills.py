@@ -21,7 +21,7 @@ import pytest
 from bot.sandbox import FakeDiscord, Message
 from tests.agents import ScriptedAgent, Step, alive, scenario
 from tests.e2e.process import Run, run
-from tests.repeat import long_run
+from tests.repeat import in_soak, long_run
 
 pytestmark = pytest.mark.asyncio
 
@@ -169,7 +169,7 @@ async def campaign(directory: Path, seed: int, kills: int) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *in_soak([2])])
 async def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(tmp_path: Path, seed: int) -> None:
     """R2, R6, O1, P9, S3: with the other seed ten kills in all."""
     await campaign(tmp_path, seed, 5)

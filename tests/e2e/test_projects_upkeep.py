@@ -220,6 +220,7 @@ async def test_a_list_has_pages(tmp_path: Path) -> None:
         assert lines(newer) == lines(shown)
 
 
+@pytest.mark.soak
 async def test_merged_trees_go_by_themselves_after_their_time_and_no_others(tmp_path: Path) -> None:
     """W5: with a line in the thread; not while somebody works in one, nor one with anything in it."""
     words: dict[str, list[Step]] = {

@@ -156,6 +156,7 @@ async def test_a_discord_that_can_not_be_reached_is_tried_again_and_a_signal_end
             assert bot.plain_lines() == []
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("cold_start")
 async def test_a_second_instance_is_refused_and_leaves_the_first_ones_agents_alone(tmp_path: Path) -> None:
     """R4, P9: the start of a run ends what an earlier one left, so it has to be sure that it is alone."""

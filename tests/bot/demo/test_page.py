@@ -176,6 +176,7 @@ def test_two_signals_in_a_turn_end_all_at_once(place: Path) -> None:
     nothing_is_left(place, page.port)
 
 
+@pytest.mark.soak
 def test_the_bot_ends_by_itself_when_nobody_serves_its_page_any_more(place: Path) -> None:
     """P9: of a killed demo no process is left."""
     with started(place, "demo", settings={"WEFT_AGENT_ENV": "PYTHONPATH"}) as process:

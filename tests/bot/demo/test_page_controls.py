@@ -48,6 +48,7 @@ async def _cut_off(visit: Visit, end: Callable[[], Awaitable[str]], said: str) -
     ]
 
 
+@pytest.mark.soak
 async def test_the_agent_can_be_killed_and_a_bot_that_can_not_start_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ async def test_the_agent_can_be_killed_and_a_bot_that_can_not_start_says_why(
         assert visit.notice == ""
 
 
+@pytest.mark.soak
 async def test_another_agent_works_there_also_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """W2: the page says why threads have no branches."""
     (tmp_path / "no-programs").mkdir()

@@ -285,6 +285,7 @@ def until(holds: object) -> None:
         select.select([], [], [], 0.01)
 
 
+@pytest.mark.soak
 def test_a_conversation_streams_asks_and_answers_commands(tmp_path: Path) -> None:
     """D6, Q11, V3."""
     with talking(tmp_path, cold=True) as talk:

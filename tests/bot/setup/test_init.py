@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests import warm
 from tests.agents import scenario
 from tests.bot.setup.terminal import terminal
 from tests.commands import LIMIT, environment
+from tests.repeat import in_soak
 
 PERSON = "123456789012345678"
 
@@ -174,7 +176,7 @@ async def test_settings_that_are_there_are_offered_and_the_old_file_is_kept(tmp_
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("step", ["token", "agent", "trial", "end"])
+@pytest.mark.parametrize("step", ["token", *in_soak(["agent", "trial", "end"])])
 async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, step: str) -> None:
     """R8"""
     command = agent(tmp_path / "one", **({"hang": "initialize"} if step == "trial" else {}))
@@ -194,7 +196,8 @@ async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, step: str) -> None:
             await person.answer("Number [1]", "")
             await person.answer("Address for health", "")
             await person.expect("Write this?")
-        assert await person.interrupt() == 130
+        # It is pressed until it is heard: the last one may come when Python has put its handlers away.
+        assert await person.interrupt() in (130, -signal.SIGINT)
         assert person.shown.endswith("\nNothing was written.\n")
     assert sorted(path.name for path in there(tmp_path)) == ["home", "one", "state", "tmp"]
 

@@ -136,6 +136,7 @@ async def test_many_branches_are_merged_one_after_the_other(project: Project, co
     project.sound()
 
 
+@pytest.mark.soak
 async def test_many_threads_commit_and_merge_at_once(project: Project) -> None:
     """W4: one after the other, while a person commits in the project's directory."""
     trees = [project.tree(str(number)) for number in range(6)]
