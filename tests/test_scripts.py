@@ -168,7 +168,7 @@ def test_the_tests_get_the_tools_of_development_and_their_arguments(tree: Tree) 
     done = tree.run("test", "-m", "soak", "-k", "something")
     assert done.returncode == 0
     assert tree.calls("-m pip")[0].endswith("-r requirements-dev.lock")
-    assert tree.calls("-m pytest")[0].endswith("-m pytest -n 5 --dist worksteal -m soak -k something")
+    assert tree.calls("-m pytest")[0].endswith("-m pytest -n 6 --dist worksteal -m soak -k something")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +221,7 @@ def test_the_measurements_get_the_tools_of_development_and_their_arguments(tree:
     assert tree.calls("-m scripts.benchmarks")[0].endswith("-m scripts.benchmarks chunks --runs 2")
 
 
+@pytest.mark.soak
 def test_a_measurement_prints_one_object_with_its_figures(tree: Tree) -> None:
     done = tree.run("bench", "start", "--runs", "1", "--json", REAL=sys.executable, PYTHONPATH=str(SCRIPTS.parent))
     assert done.returncode == 0, done.stderr

@@ -52,7 +52,7 @@ def deaths(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return times
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["alone", "stdout held"])
+@pytest.mark.parametrize("held", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["alone", "stdout held"])
 @pytest.mark.parametrize(
     ("death", "described"),
     [

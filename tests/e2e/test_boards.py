@@ -75,6 +75,7 @@ async def test_a_board_shows_who_needs_somebody_and_what_it_cost(
         assert board(discord) == []
 
 
+@pytest.mark.soak
 async def test_a_board_goes_on_after_a_kill(tmp_path: Path) -> None:
     """A3, R6: the same message, right again with the start of the next run."""
     agent = scenario(tmp_path, words={"hang": [{"text": "begun"}, {"hang": True}]})

@@ -144,6 +144,7 @@ async def test_a_notice_is_found_by_the_next_start_if_the_kill_came_before_its_i
             await end(again, signal.SIGTERM)
 
 
+@pytest.mark.soak
 async def test_a_notice_that_is_being_taken_away_is_found_by_the_next_start_beside_its_successor(
     tmp_path: Path,
 ) -> None:
@@ -171,6 +172,7 @@ async def test_a_notice_that_is_being_taken_away_is_found_by_the_next_start_besi
             await end(again, signal.SIGTERM)
 
 
+@pytest.mark.soak
 async def test_a_notice_that_was_not_posted_before_a_kill_leaves_nothing_behind(tmp_path: Path) -> None:
     """R2, Q5: the store knew that it might be there; what still waits then has a notice of its own."""
     agent = scenario(tmp_path, words={"first": HANG}, resume=True)

@@ -209,6 +209,7 @@ async def test_signals_to_the_very_last_moment_do_not_change_the_exit_code(tmp_p
 # --- Discord out of reach ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 async def test_a_stop_while_discord_takes_no_message_is_over_in_time_and_the_reply_arrives_afterwards(
     tmp_path: Path,

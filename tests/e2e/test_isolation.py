@@ -87,6 +87,7 @@ async def test_in_bubblewrap_the_conversation_works_and_the_five_paths_are_close
         walled_bot.discord.assert_clean()
 
 
+@pytest.mark.soak
 @bubblewrapped
 @pytest.mark.asyncio
 async def test_in_bubblewrap_an_agent_has_its_tools(tmp_path: Path, workspace: Path) -> None:
@@ -173,6 +174,7 @@ def python_for_others(prefix: list[str]) -> str:
     return next((one for one in (sys.executable, "/usr/bin/python3") if not works(*prefix, one, "-c", "")), "")
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 @pytest.mark.asyncio
 async def test_as_another_user_the_five_paths_are_closed_and_nothing_is_left(tmp_path: Path, open_place: Path) -> None:

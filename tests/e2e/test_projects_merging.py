@@ -264,6 +264,7 @@ async def test_nothing_is_done_while_the_agent_works_nor_where_there_is_no_work_
             assert text in await give(game, place, "merge")
 
 
+@pytest.mark.soak
 async def test_conflicts_are_given_to_the_agent_once_however_often_that_is_pressed(tmp_path: Path) -> None:
     """W4: by two people in the same moment, and of a merge that was tried again, by the last button alone."""
     agent = editing(tmp_path, {"one": writes(0, "one"), "two": writes(0, "two")})
@@ -412,6 +413,7 @@ path = {path!r}
 """
 
 
+@pytest.mark.soak
 async def test_a_restart_finds_conflicts_and_their_button_again(tmp_path: Path) -> None:
     """W4, W5, R2: what nobody committed is there as well; the button asks once over both runs."""
     agent = editing(tmp_path, {"one": writes(0, "one"), "two": writes(0, "two")})

@@ -182,6 +182,7 @@ async def test_trees_without_a_thread_a_row_or_a_directory_are_listed_and_go(tmp
         game.discord.assert_clean([UNKNOWN_CHANNEL])
 
 
+@pytest.mark.soak
 async def test_the_tree_of_a_copied_thread_belongs_to_the_copy(tmp_path: Path) -> None:
     """W4, S2: in the list, for who gave the copy its first prompt, and in what its thread reads."""
     offers = {"fork": True, "resume": True, "close": True, "store": str(tmp_path / "kept")}

@@ -148,6 +148,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr("tests.e2e.process.WEFT", ("prlimit", f"--fsize={size}:{size}", *WEFT))
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("cold_start")
 async def test_on_a_full_disk_messages_are_answered_and_status_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

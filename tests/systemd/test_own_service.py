@@ -79,6 +79,7 @@ LEAVE = f"setsid sh -c 'sleep {NAP} & echo >left'"
 """A daemon that is nobody's child; a scope alone would not end it, Weft's marker in its environment does (P9)."""
 
 
+@pytest.mark.soak
 async def test_an_agent_in_a_scope_has_its_limits_and_leaves_no_daemon(machine: Machine) -> None:
     """P9, P12: by the recipe of docs/isolation.md, as it is printed there."""
     with place(machine) as directory:

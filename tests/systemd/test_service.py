@@ -72,6 +72,7 @@ async def test_it_is_active_when_it_is_connected_and_says_how_it_fares(machine: 
         await machine.until(ActiveState="inactive", Result="success", ExecMainStatus="0")
 
 
+@pytest.mark.soak
 async def test_it_says_how_it_is_at_a_socket_in_its_own_directory(machine: Machine) -> None:
     """R3, R7: as docs/operations.md names it; the rest of /run can't be written to."""
     async with scene(machine, "--now", "--strict", WEFT_HEALTH=f"unix:{SOCKET}") as (service, _agent):
@@ -106,6 +107,7 @@ async def test_a_restart_in_the_middle_of_twenty_turns_leaves_no_agent_and_tells
             await until_shown(service.discord, thread_id, "✓ Weft was restarted.")  # the new start puts it right
 
 
+@pytest.mark.soak
 async def test_a_bot_that_dies_comes_back_without_its_old_agents(machine: Machine) -> None:
     """R3, R2, P9: threads are told; the bot answers again."""
     async with scene(machine, "--now") as (service, agent):
@@ -122,6 +124,7 @@ async def test_a_bot_that_dies_comes_back_without_its_old_agents(machine: Machin
         await machine.until(ActiveState="active", NRestarts="2")
 
 
+@pytest.mark.soak
 async def test_a_loop_that_hangs_is_killed_by_the_watchdog_and_comes_back(machine: Machine) -> None:
     """R3: the log shows where it hung."""
     start = f"{sys.executable} {Path(__file__).with_name('hanging.py')} run --env-file {{env_file}} --token-stdin"
@@ -186,6 +189,7 @@ async def test_agents_run_under_the_strict_drop_in(machine: Machine) -> None:
             assert found.read_text() == "true true\n"
 
 
+@pytest.mark.soak
 async def test_a_wrong_token_is_not_tried_again(machine: Machine) -> None:
     """R3: exit 78; what has to be mended is in the status."""
     async with scene(machine, "--now", token="sandbox.wrong") as (service, _agent):

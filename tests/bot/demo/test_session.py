@@ -108,6 +108,7 @@ def test_the_owner_presses_what_was_asked_for(tmp_path: Path, how: str, option: 
     assert answer["result"]["outcome"] == {"outcome": "selected", "optionId": option}
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("in_process")
 def test_the_owner_answers_questions_by_their_first_button_and_forms_as_they_stand(tmp_path: Path) -> None:
     """C6: what has to be filled in is declined."""

@@ -185,6 +185,7 @@ WALKS: dict[str, Walk] = {
 }
 
 
+@pytest.mark.soak
 async def test_each_stop_of_the_tour_shows_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """D1, D2, D6, C1, C5, C6, F1, W3, W4, K1, Q5, Q7, A3, A4, S6."""
     assert [stop.title for stop in TOUR] == list(WALKS)

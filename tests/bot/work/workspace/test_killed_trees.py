@@ -89,6 +89,7 @@ AT_LENGTH = [
 SOME = pytest.mark.parametrize("how", [How(17), How(15, call=True), *AT_LENGTH], ids=str)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("how", [How(9), How(4, call=True), *AT_LENGTH], ids=str)
 def test_a_work_tree_is_made_whatever_killed_the_one_who_made_it(tmp_path: Path, killer: Killer, how: How) -> None:
     """W2, R2: and what was written into one that was there already stays."""
@@ -107,6 +108,7 @@ def test_a_work_tree_is_made_whatever_killed_the_one_who_made_it(tmp_path: Path,
     assert run_git(tree.repository, "fsck", "--strict", "--no-dangling") == ""
 
 
+@pytest.mark.soak
 @SOME
 def test_one_that_is_made_anew_loses_nothing(tmp_path: Path, killer: Killer, how: How) -> None:
     """W5: neither what was staged, nor commits on no branch."""
@@ -125,6 +127,7 @@ def test_one_that_is_made_anew_loses_nothing(tmp_path: Path, killer: Killer, how
             assert kept(tree) == {"commit on no branch", "what was staged"}, at
 
 
+@pytest.mark.soak
 @SOME
 def test_one_that_is_removed_goes_on_going(tmp_path: Path, killer: Killer, how: How) -> None:
     """W5"""
@@ -137,6 +140,7 @@ def test_one_that_is_removed_goes_on_going(tmp_path: Path, killer: Killer, how: 
             assert set(refs(tree)) == {"refs/heads/main"}, at
 
 
+@pytest.mark.soak
 @SOME
 def test_what_was_nowhere_else_is_kept(tmp_path: Path, killer: Killer, how: How) -> None:
     """W4, W5: be the removal completed, or the work tree wanted again."""
@@ -166,6 +170,7 @@ def test_what_was_nowhere_else_is_kept(tmp_path: Path, killer: Killer, how: How)
             assert kept(tree) == everything | {"commit on its branch"}, at
 
 
+@pytest.mark.soak
 def test_a_look_that_is_killed_has_changed_nothing(tmp_path: Path, killer: Killer) -> None:
     """W3: in the work tree, nor in the one that people use."""
     tree = project(tmp_path)

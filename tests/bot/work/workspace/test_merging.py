@@ -235,6 +235,7 @@ async def test_a_work_tree_that_is_not_ready_is_not_merged(project: Project) -> 
     project.sound()
 
 
+@pytest.mark.soak
 async def test_a_checkout_of_the_base_that_a_person_works_in_is_left_alone(project: Project) -> None:
     """W4: changed, staged, with new or ignored files in the way, or in an operation: refused, and nothing changes."""
     committed(project.path, __gitignore="*.env\n", gone="x\n", dir="x\n")

@@ -99,6 +99,7 @@ def sweep(project: Project, killer: Killer, action: str, step: int) -> list[bool
     return found
 
 
+@pytest.mark.soak
 @SOME
 @pytest.mark.parametrize("action", ["merge", pytest.param("squash", marks=pytest.mark.soak)])
 def test_a_merge_that_is_killed_is_done_or_not_begun(project: Project, killer: Killer, action: str, step: int) -> None:
@@ -108,6 +109,7 @@ def test_a_merge_that_is_killed_is_done_or_not_begun(project: Project, killer: K
     assert len(found) > 30 / step
 
 
+@pytest.mark.soak
 @SOME
 def test_a_commit_that_is_killed_is_done_or_not_begun(project: Project, killer: Killer, step: int) -> None:
     """W4, G9: the work tree keeps all that is in it, and its git is locked by nobody."""
@@ -124,6 +126,7 @@ def interrupted(project: Project, killer: Killer) -> None:
     assert (project.path / "new").exists()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["a.txt", "new"])
 def test_a_file_that_git_had_only_begun_is_made_whole(project: Project, killer: Killer, name: str) -> None:
     """W4, G9"""
@@ -141,6 +144,7 @@ def test_a_file_that_git_had_only_begun_is_made_whole(project: Project, killer: 
     nothing_left(project)
 
 
+@pytest.mark.soak
 def test_what_a_person_changed_after_the_kill_is_left_and_told(project: Project, killer: Killer) -> None:
     """W4, G9"""
     interrupted(project, killer)
@@ -155,6 +159,7 @@ def test_what_a_person_changed_after_the_kill_is_left_and_told(project: Project,
     nothing_left(project)
 
 
+@pytest.mark.soak
 def test_a_base_that_went_on_after_the_kill_keeps_the_merge(project: Project, killer: Killer) -> None:
     """W4, G9: killed between the base and the last of its checkouts; somebody added a commit by another work tree."""
     old = project.at("main")
@@ -168,6 +173,7 @@ def test_a_base_that_went_on_after_the_kill_keeps_the_merge(project: Project, ki
     nothing_left(project)
 
 
+@pytest.mark.soak
 @SOME
 def test_a_recovery_that_is_killed_is_recovered(project: Project, killer: Killer, step: int) -> None:
     """W4, G9"""
@@ -182,6 +188,7 @@ def test_a_recovery_that_is_killed_is_recovered(project: Project, killer: Killer
     assert project.status() == "?? notes"
 
 
+@pytest.mark.soak
 def test_a_recovery_waits_for_the_last_git_of_the_bot_before(project: Project, killer: Killer) -> None:
     """W4, G9: it may still be writing; one that never ends is left for the next start."""
     interrupted(project, killer)
@@ -200,6 +207,7 @@ def test_a_recovery_waits_for_the_last_git_of_the_bot_before(project: Project, k
     nothing_left(project)
 
 
+@pytest.mark.soak
 def test_what_can_not_be_recovered_keeps_nothing_else_waiting(project: Project, killer: Killer) -> None:
     """W4, G9: a journal that can't be read, or whose repository is gone."""
     assert anyio.run(recover_merges, project.beside / "none") == ()
