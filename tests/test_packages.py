@@ -63,6 +63,7 @@ def test_the_wheel_has_every_file_of_the_packages_and_what_comes_along(checkout:
     assert {"bot/_packaged/docs/guide.md", "bot/_packaged/.env.example", "bot/_packaged/weft.toml.example"} <= along
 
 
+@pytest.mark.soak
 def test_the_sdist_has_every_file_of_the_checkout(checkout: Checkout) -> None:
     assert names_in(checkout.sdist) == {*TRACKED, "PKG-INFO", "bot/_commit"}
 

@@ -120,6 +120,7 @@ def test_the_tag_is_that_of_the_version_and_at_this_commit(checkout: Checkout) -
     ]
 
 
+@pytest.mark.soak
 def test_a_release_is_built_and_tagged_and_left_to_be_pushed(checkout: Checkout) -> None:
     branch, head = checkout.git("branch", "--show-current"), checkout.git("rev-parse", "HEAD")
     assert checkout.run("scripts/release", exit_code=1) == ""

@@ -25,6 +25,7 @@ PICTURE = base64.b64decode(
 )
 
 
+@pytest.mark.soak
 async def test_two_people_see_what_each_does_with_messages(tmp_path: Path, chromium: Browser) -> None:
     """Edits, deletes, replies, forwards, reactions and a thread of people's own, on both pages at once."""
     async with (

@@ -72,6 +72,7 @@ async def removed(game: Play, number: int, person: Person | None = None) -> Inte
     return await pressed(await chosen(await listed(game, who), number, who), "Remove", who)
 
 
+@pytest.mark.soak
 async def test_what_is_merged_is_removed_and_what_is_not_only_by_who_may_and_kept(tmp_path: Path) -> None:
     """W4: the list says why; what nobody committed is found again in the repository."""
     agent = editing(tmp_path, {"merged": writes(0, "one"), "open": writes(0, "two")})

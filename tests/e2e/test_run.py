@@ -117,6 +117,7 @@ async def test_a_second_signal_hurries(tmp_path: Path) -> None:
         assert "bot.hurried" in [event["event"] for event in bot.events()]
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("cold_start")
 async def test_a_token_that_discord_refuses_is_one_line_and_78(tmp_path: Path) -> None:
     """Settings and exits."""

@@ -87,6 +87,7 @@ async def test_it_says_how_it_is_at_a_socket_in_its_own_directory(machine: Machi
         assert "no bot at" in await machine.run(*ask, check=False)
 
 
+@pytest.mark.soak
 async def test_a_restart_in_the_middle_of_twenty_turns_leaves_no_agent_and_tells_each_thread(machine: Machine) -> None:
     """R3, R1: turns get their grace, although the unit's own stop time is shorter."""
     async with scene(machine, "--now", unit="TimeoutStopSec=1", WEFT_STOP_GRACE="2.5", **WIDE) as (service, agent):
