@@ -63,7 +63,7 @@ export function loadNewer(app, channelId) {
 }
 
 /** Messages that are drawn in one frame: all 50 of a page would take as long as one can feel. */
-const PART_SIZE = 16;
+const PART_SIZE = 8;
 
 function parts(page) {
     const count = Math.ceil(page.length / PART_SIZE);
