@@ -86,7 +86,7 @@ async def test_a_long_past_is_walked_through_and_only_a_part_of_it_is_drawn(chro
 async def test_ten_thousand_messages_are_scrolled_through_without_a_stall(
     chromium: Browser, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The longest frames are printed; none should be above 100 ms where nothing else runs."""
+    """The longest frames are printed; the aim, none above 100 ms, is missed far up (docs/limits.md)."""
     count = long_run(10_000, 2_000)
     async with FakeDiscord() as discord:
         await filled(discord, count)
