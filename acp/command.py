@@ -16,8 +16,9 @@ import anyio.abc
 import anyio.lowlevel
 import structlog
 
+from acp.engine import LaunchSpec
 from acp.errors import AgentExit
-from acp.process import LaunchSpec, spawn_error
+from acp.process import spawn_error
 from acp.shutdown import MARKER, StopLimits, end_tree, find
 
 KEPT = 64 * 1024

@@ -18,6 +18,7 @@ import structlog
 from pydantic import ValidationError
 
 from acp.elicitation import ElicitationMode, cancelled_elicitation, read_elicitation
+from acp.engine import LaunchSpec, RunningAgent
 from acp.errors import (
     AUTH_REQUIRED,
     INVALID_PARAMS,
@@ -45,7 +46,7 @@ from acp.mcp_servers import McpServer, opening
 from acp.open_request import RequestEnd, request_key
 from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd, PendingRequest
 from acp.permission_request import cancelled_response
-from acp.process import AgentProcess, LaunchSpec
+from acp.process import AgentProcess
 from acp.schema import InitializeResult, PermissionParams, SessionCapabilities, SessionResult
 from acp.session import AgentSession
 from acp.session_list import SessionList, read_pages
@@ -108,7 +109,7 @@ async def open_connection(spec: LaunchSpec, limits: ConnectionLimits | None = No
     limits = limits or ConnectionLimits()
     if spec.start_timeout is not None:
         limits = replace(limits, start=spec.start_timeout, session=spec.start_timeout)
-    process = await AgentProcess.start(spec)
+    process: RunningAgent = await (AgentProcess.start(spec) if spec.engine is None else spec.engine.start(spec))
     # No await until the task group is entered: a cancel here would leave a process that nobody ends.
     connection = AgentConnection(process, limits)
     try:
@@ -145,7 +146,7 @@ class AgentConnection:
     Attributes:
         agent: what the agent said of itself.
         process: what is under it; only the connection ends it.
-        pid: its process id.
+        pid: its process id; None: it is not on this machine.
         exited: set once the process is gone and its last words were handed on.
         stop_report: how it was ended, once it was.
     """
@@ -153,7 +154,7 @@ class AgentConnection:
     agent: InitializeResult
     _can: SessionCapabilities
 
-    def __init__(self, process: AgentProcess, limits: ConnectionLimits) -> None:
+    def __init__(self, process: RunningAgent, limits: ConnectionLimits) -> None:
         self.process = process
         self.pid = process.pid
         self.exited = anyio.Event()
@@ -492,7 +493,7 @@ class AgentConnection:
             PeerEnd.HUNG: f"the agent read nothing for {self._limits.write:g} s",
             PeerEnd.NOISE: f"the agent wrote more than {self._limits.noise:,} bytes and no message of the protocol",
         }[end]
-        log.warning("agent.disconnected", pid=self.pid, end=end.name)
+        log.warning("agent.disconnected", place=self.process.place, end=end.name)
         # First the answers, then the stop, which takes its time: a turn must not wait for a process nobody hears.
         self._peer.fail_all(ProtocolError(why))
         self.request_stop()

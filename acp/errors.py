@@ -28,20 +28,34 @@ ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 @dataclass(frozen=True, slots=True)
 class AgentExit:
-    """How an agent process ended: its return code (negative: the signal) and the last lines of its stderr."""
+    """How an agent process ended, or that the connection to it was lost.
 
-    returncode: int
+    Attributes:
+        returncode: of the process; negative: the signal; None: nobody knows.
+        stderr_tail: the last lines of its stderr.
+        reason: what the engine that ran it says, such as ``OOMKilled`` or ``node lost``; "" if there is nothing to say.
+        unreachable: it may still run; only the way to it is gone.
+    """
+
+    returncode: int | None
     stderr_tail: str = ""
+    reason: str = ""
+    unreachable: bool = False
 
     def describe(self) -> str:
-        """Return ``exit status 3`` or ``signal 9 (SIGKILL)``."""
+        """Return ``exit status 3``, ``signal 9 (SIGKILL, OOMKilled)`` or ``connection lost: node-2 is gone``."""
+        if self.unreachable or self.returncode is None:
+            what = "connection lost" if self.unreachable else "ended"
+            return f"{what}: {self.reason}" if self.reason else what
         if self.returncode >= 0:
-            return f"exit status {self.returncode}"
+            return f"exit status {self.returncode} ({self.reason})" if self.reason else f"exit status {self.returncode}"
         number = -self.returncode
         try:
-            return f"signal {number} ({Signals(number).name})"
+            words = [Signals(number).name]
         except ValueError:
-            return f"signal {number}"
+            words = []
+        words += [self.reason] if self.reason else []
+        return f"signal {number} ({', '.join(words)})" if words else f"signal {number}"
 
 
 class SpawnFailure(StrEnum):
@@ -55,7 +69,22 @@ class SpawnFailure(StrEnum):
     TIMEOUT = "did not answer in time"
     PROTOCOL = "does not speak a protocol version we know"
     AUTH_REQUIRED = "log in first"
+    UNREACHABLE = "the machine or the engine that runs it can't be reached"
+    NO_ROOM = "no machine has room for it"
+    IMAGE = "its container image can't be had"
+    RIGHTS = "the engine that runs it does not let Weft"
     OTHER = "could not be started"
+
+
+_PASSING = frozenset(
+    {
+        SpawnFailure.EXITED,
+        SpawnFailure.TIMEOUT,
+        SpawnFailure.OTHER,
+        SpawnFailure.UNREACHABLE,
+        SpawnFailure.NO_ROOM,
+    }
+)
 
 
 class AcpError(Exception):
@@ -66,7 +95,7 @@ class AgentSpawnError(AcpError):
     """The agent process could not be started or did not get through its start.
 
     Attributes:
-        failure: why; NOT_FOUND, NOT_EXECUTABLE, BAD_FORMAT and BAD_DIRECTORY are not healed by a retry.
+        failure: why; what is wrong with a program, a directory, an image or rights is not healed by a retry.
         exit: how the process ended, when it did.
     """
 
@@ -78,7 +107,7 @@ class AgentSpawnError(AcpError):
     @property
     def transient(self) -> bool:
         """Whether another try may succeed without anybody changing anything."""
-        return self.failure in (SpawnFailure.EXITED, SpawnFailure.TIMEOUT, SpawnFailure.OTHER)
+        return self.failure in _PASSING
 
 
 class AgentExited(AcpError):

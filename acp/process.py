@@ -13,7 +13,6 @@ import subprocess
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -22,8 +21,10 @@ import anyio.lowlevel
 import anyio.to_thread
 import structlog
 
+from acp.engine import LaunchSpec
 from acp.errors import AgentExit, AgentSpawnError, SpawnFailure
 from acp.shutdown import MARKER, Members, StopLimits, StopReport, end_tree, find, survey
+from acp.stderr_tail import StderrTail
 
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 
@@ -56,9 +57,6 @@ def named(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name in exact or name.startswith(beginnings)}
 
 
-STDERR_KEPT = 64 * 1024
-"""Bytes of stderr that are kept: its last ones."""
-
 _POLL = 0.25
 _CLOSE = 0.5
 _READ_SIZE = 256 * 1024
@@ -67,34 +65,10 @@ _CLOSED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceErr
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchSpec:
-    """Where and how an agent starts.
-
-    Attributes:
-        cwd: where the process starts, on this machine.
-        env: the complete environment, with the allow-list already applied.
-        session_cwd: where its sessions work, as the agent sees it; None: where the process starts.
-        start_timeout: seconds for the handshake, and again for opening a session; None: as the connection's limits say.
-    """
-
-    argv: tuple[str, ...]
-    cwd: str
-    env: Mapping[str, str]
-    session_cwd: str | None = None
-    start_timeout: float | None = None
-
-    @property
-    def directory(self) -> str:
-        """The working directory of its sessions."""
-        return self.session_cwd or self.cwd
-
-
 class AgentProcess:
     """A started agent process. Its owner runs `drain_stderr` in a task group, and `stop` in the end.
 
     Attributes:
-        stderr_bytes: how much it has said on its stderr so far.
         drained: set once its stderr was read to the end.
     """
 
@@ -102,20 +76,29 @@ class AgentProcess:
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        self.pid = process.pid
+        self.pid: int = process.pid
         self.marker = marker
         self.stdin: anyio.abc.ByteSendStream = process.stdin
         self.stdout: anyio.abc.ByteReceiveStream = process.stdout
         self.drained = anyio.Event()
         self._stderr: anyio.abc.ByteReceiveStream = process.stderr
         self._process = process
-        self.stderr_bytes = 0
-        self._tail = bytearray()
+        self._tail = StderrTail()
         self._root = find(process.pid)
         self._looking = anyio.Lock()
         self._seen: Members = frozenset()
         self._stopping = anyio.Lock()
         self._report: StopReport | None = None
+
+    @property
+    def stderr_bytes(self) -> int:
+        """How much it has said on its stderr so far."""
+        return self._tail.total
+
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return f"pid {self.pid}"
 
     @classmethod
     async def start(cls, spec: LaunchSpec) -> AgentProcess:
@@ -145,12 +128,11 @@ class AgentProcess:
     def exit(self) -> AgentExit | None:
         """Return how the process ended, or None while it runs; polled, as waiting can hang on a pipe."""
         code = self._process.returncode
-        return None if code is None else AgentExit(code, self._tail.decode(errors="replace"))
+        return None if code is None else AgentExit(code, self._tail.text())
 
     def stderr_since(self, mark: int) -> str:
         """Return what was said on stderr since it had ``mark`` bytes, as far as it is kept."""
-        fresh = min(self.stderr_bytes - mark, len(self._tail))
-        return self._tail[len(self._tail) - fresh :].decode(errors="replace")
+        return self._tail.since(mark)
 
     async def wait(self) -> AgentExit:
         """Return how the process ended, soon after it did, even if a process it started holds the pipes."""
@@ -164,10 +146,7 @@ class AgentProcess:
         """Read stderr to its end and keep the last 64 KiB."""
         with suppress(*_CLOSED):  # whatever way the pipe ends, that is its end
             while True:
-                said = await self._stderr.receive(_READ_SIZE)
-                self.stderr_bytes += len(said)
-                self._tail += said
-                del self._tail[:-STDERR_KEPT]
+                self._tail.add(await self._stderr.receive(_READ_SIZE))
                 await anyio.lowlevel.checkpoint()  # a full pipe is read without ever giving way
         self.drained.set()
 

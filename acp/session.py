@@ -157,7 +157,14 @@ class AgentSession:
     """
 
     def __init__(
-        self, pid: int, peer: JsonRpcPeer, session_id: str, *, replayed: bool, can_steer: bool, steer_timeout: float
+        self,
+        pid: int | None,
+        peer: JsonRpcPeer,
+        session_id: str,
+        *,
+        replayed: bool,
+        can_steer: bool,
+        steer_timeout: float,
     ) -> None:
         self.id = session_id
         # An agent may answer session/load before it replays: only our next prompt ends the replay for sure.

@@ -15,8 +15,8 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from acp.connection import AgentConnection, ConnectionLimits, OpenedSession
+from acp.engine import LaunchSpec
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestTimeout, SpawnFailure, leaves
-from acp.process import LaunchSpec
 from acp.schema import SessionResult
 from acp.session import AgentSession
 from pool.launcher import Launcher

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import anyio.lowlevel
 
+from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
-from acp.process import LaunchSpec
 from pool.wrapping import ResourceLimits, filled, wrapped
 
 THREAD_FIELD = "{thread_id}"

@@ -23,8 +23,8 @@ import orjson
 
 from acp.connection import open_connection
 from acp.elicitation import ElicitationRequest
+from acp.engine import LaunchSpec
 from acp.permission_request import PermissionRequest
-from acp.process import LaunchSpec
 from acp.schema import text_block
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits

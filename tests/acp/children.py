@@ -8,7 +8,8 @@ from textwrap import dedent
 
 import anyio
 
-from acp.process import LaunchSpec
+from acp.connection import AgentConnection
+from acp.engine import LaunchSpec
 from acp.shutdown import StopLimits
 from tests.agents import alive
 
@@ -100,6 +101,12 @@ async def lines_of(path: Path, count: int) -> list[str]:
 
 def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
+
+
+def pid_of(connection: AgentConnection) -> int:
+    """Return the id of an agent's process, which is on this machine."""
+    assert connection.pid is not None
+    return connection.pid
 
 
 async def gone(pid: int) -> None:

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from acp.command import KEPT, CommandEnd, run_command
+from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
-from acp.process import LaunchSpec
 from acp.shutdown import StopLimits
 
 pytestmark = pytest.mark.asyncio

@@ -11,15 +11,17 @@ import pytest
 
 from acp import connection as connection_module
 from acp.connection import AgentConnection, ConnectionLimits, open_connection
+from acp.engine import LaunchSpec, RunningAgent
 from acp.errors import AgentExit, AgentExited, AgentSpawnError, ProtocolError, SpawnFailure
 from acp.open_request import RequestEnd
+from acp.process import AgentProcess
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.shutdown import StopLimits, StopStage
 from acp.snapshot import Ending
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
-from tests.acp.children import agent, gone, lines_of
+from tests.acp.children import agent, gone, lines_of, pid_of
 from tests.acp.connections import (
     HELLO,
     QUICK,
@@ -196,7 +198,7 @@ async def test_an_exit_is_noticed_while_a_process_of_the_agents_holds_its_output
     source += "open('pids', 'w').write(f'{child.pid}\\n')\nhear('session/prompt')\nsys.exit(3)"
     async with in_session(source, tmp_path) as (connection, session, turn, sink):
         session.begin_turn(turn, sink, HELLO)
-        await gone(connection.pid)
+        await gone(pid_of(connection))
         with anyio.fail_after(30):
             ended = await connection.wait_exited()
         assert ended.returncode == 3
@@ -223,7 +225,7 @@ async def test_leaving_ends_the_agent_and_wakes_who_waits(tmp_path: Path) -> Non
     assert connection.stop_report is not None
     assert connection.stop_report.stage is StopStage.EOF
     assert (await connection.wait_exited()).returncode == 0
-    assert not alive(connection.pid)
+    assert not alive(pid_of(connection))
 
 
 @pytest.mark.asyncio
@@ -258,7 +260,7 @@ async def test_an_error_in_the_body_comes_out_as_it_is(tmp_path: Path) -> None:
         async with connected("greet()", tmp_path) as connection:
             raise ValueError("mine") from cause
     assert caught.value.__cause__ is cause
-    assert not alive(connection.pid)
+    assert not alive(pid_of(connection))
 
 
 @pytest.mark.asyncio
@@ -269,7 +271,7 @@ async def test_a_cancelled_body_ends_the_agent(tmp_path: Path) -> None:
             scope.cancel()
             await anyio.sleep_forever()
     assert scope.cancelled_caught
-    assert not alive(connection.pid)
+    assert not alive(pid_of(connection))
 
 
 @pytest.mark.asyncio
@@ -293,6 +295,25 @@ async def test_an_error_in_a_handler_is_the_end_of_the_connection(
         await prompt()
     connection, pending = held
     assert caught.group_contains(ZeroDivisionError)
-    assert not alive(connection.pid)
+    assert not alive(pid_of(connection))
     with pytest.raises(ProtocolError):
         await pending.wait()
+
+
+@pytest.mark.asyncio
+async def test_an_engine_starts_the_agent_in_place_of_this_machine(tmp_path: Path) -> None:
+    """P9: the connection speaks with whatever the engine returns, and ends it."""
+    started: list[LaunchSpec] = []
+
+    class Elsewhere:
+        name = "elsewhere"
+
+        async def start(self, spec: LaunchSpec) -> RunningAgent:
+            started.append(spec)
+            return await AgentProcess.start(replace(spec, engine=None))
+
+    spec = replace(agent("greet(); hear()", tmp_path), engine=Elsewhere(), labels={"thread": "7"})
+    async with open_connection(spec) as connection:
+        assert connection.alive()
+    assert started == [spec]
+    assert not connection.alive()

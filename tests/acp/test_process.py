@@ -8,9 +8,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
-from acp.process import STDERR_KEPT, AgentProcess, LaunchSpec, agent_environment, named, spawn_error
+from acp.process import AgentProcess, agent_environment, named, spawn_error
 from acp.shutdown import StopStage
+from acp.stderr_tail import STDERR_KEPT
 from tests.acp.children import ENV, QUICK_STOP, gone, lines_of, python, with_a_shell
 from tests.agents import alive
 

@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from acp.connection import AgentConnection, open_connection
+from acp.engine import LaunchSpec
 from acp.errors import RequestFailed, RequestTimeout
 from acp.handshake import session_result
-from acp.process import LaunchSpec
 from acp.schema import ConfigOptionUpdate, CurrentModeUpdate, decode_update
 from acp.session_options import (
     ID_LIMIT,

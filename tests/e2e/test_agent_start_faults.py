@@ -29,8 +29,9 @@ import anyio
 import psutil
 import pytest
 
+from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError
-from acp.process import AgentProcess, LaunchSpec
+from acp.process import AgentProcess
 from bot import app
 from bot.config import Settings
 from bot.model import Outcome

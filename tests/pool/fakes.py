@@ -10,10 +10,10 @@ from typing import Any, cast
 import anyio
 import anyio.lowlevel
 
+from acp.engine import LaunchSpec
 from acp.errors import AgentExit, AgentSpawnError, ForkFailed
 from acp.handshake import How
 from acp.mcp_servers import McpServer
-from acp.process import LaunchSpec
 from acp.schema import Implementation, InitializeResult
 from acp.shutdown import Members, StopReport
 from pool.agent_task import OpenConnection

@@ -9,8 +9,8 @@ from typing import Any
 import anyio.lowlevel
 import pytest
 
+from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
-from acp.process import LaunchSpec
 from pool.launcher import LauncherByName, LocalLauncher, Sharing
 from pool.wrapping import ResourceLimits
 

@@ -17,9 +17,9 @@ from typing import Any
 import anyio
 
 from acp.connection import AgentConnection, ConnectionLimits, OpenedSession, open_connection
+from acp.engine import LaunchSpec
 from acp.errors import AcpError, AgentExit, AgentSpawnError, SpawnFailure
 from acp.handshake import can_steer
-from acp.process import LaunchSpec
 from acp.schema import InitializeResult, SessionResult
 from acp.shutdown import StopReport
 from bot.ops.doctor.finding import Finding, Verdict, fail, ok, several, warn

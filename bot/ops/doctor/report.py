@@ -17,7 +17,7 @@ import anyio
 import click
 
 from acp.connection import ConnectionLimits
-from acp.process import LaunchSpec
+from acp.engine import LaunchSpec
 from bot.agents.checks import fixed_part
 from bot.agents.model import Agents, local, secret_values
 from bot.agents.tool_access import ToolAccess

@@ -12,10 +12,10 @@ from typing import Any, TypeVar, cast
 import anyio
 
 from acp.commands import AgentCommand
+from acp.engine import LaunchSpec
 from acp.errors import RequestFailed
 from acp.open_request import RequestEnd
 from acp.permission_request import PermissionRequest
-from acp.process import LaunchSpec
 from acp.schema import ContentBlock, PermissionParams, SessionUpdate, decode_update
 from acp.session import TurnSink
 from acp.session_options import SessionOptions

@@ -163,6 +163,15 @@ STARTS: list[tuple[AcpError, str]] = [
         AgentSpawnError("Authentication required: log in with ChatGPT", failure=SpawnFailure.AUTH_REQUIRED),
         "Authentication required: log in with ChatGPT",
     ),
+    *(
+        (AgentSpawnError(text, failure=failure), text)
+        for failure, text in {
+            SpawnFailure.UNREACHABLE: "farm-1 does not answer: Connection refused",
+            SpawnFailure.NO_ROOM: "no node has room for it: 2 Insufficient memory",
+            SpawnFailure.IMAGE: "the image agents:3 can't be had: not found",
+            SpawnFailure.RIGHTS: "the cluster does not let Weft create pods",
+        }.items()
+    ),
     (
         AgentSpawnError("the pool is closing", failure=SpawnFailure.OTHER),
         "the pool is closing",

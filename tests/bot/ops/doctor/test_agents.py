@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from acp.connection import ConnectionLimits
-from acp.process import LaunchSpec
+from acp.engine import LaunchSpec
 from acp.schema import InitializeResult, SessionResult
 from acp.shutdown import StopLimits
 from bot.ops.doctor.agents import abilities, check_agent, check_agents, choices, name_of

@@ -13,8 +13,8 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
-from acp.process import LaunchSpec
 from bot.agents.model import AgentProfile, Agents, Project
 from bot.model import QueueMode
 from bot.reply.port import Body

@@ -1,0 +1,105 @@
+"""What an engine is to the pool and to the people who run it, whatever kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from acp.engine import Engine, RunningAgent
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended that ran beside an agent; ``returncode`` None: it was cut off."""
+
+    returncode: int | None
+    stdout: bytes
+    stderr: bytes
+
+
+class RemoteAgent(RunningAgent, Protocol):
+    """An agent that an engine runs.
+
+    Attributes:
+        node: the name of the machine that it is on; "" where the engine does not say.
+    """
+
+    node: str
+
+    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> Ran:
+        """Run a command beside the agent: as the same user, in its directory and with its files.
+
+        Args:
+            limit: bytes of stdout, and again of stderr, that are taken; more ends the command.
+            seconds: after which it is ended.
+
+        Raises:
+            AgentExited: the way to the agent is gone.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What was found of an earlier run: how many agents were ended, and the names of those that could not be."""
+
+    ended: int = 0
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A machine of an engine, as it was when it was last asked.
+
+    Attributes:
+        running: agents of this bot that are on it.
+        places: agents that it takes at most; None: the engine decides.
+        free_memory: bytes that further agents may take; None: nobody knows.
+        reason: why it takes no agents now; "" while it does.
+    """
+
+    name: str
+    running: int
+    places: int | None
+    free_memory: int | None
+    reachable: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFinding:
+    """What a check of an engine found, in a line for people; ``fix`` says what to do where it is not well."""
+
+    ok: bool
+    what: str
+    fix: str = ""
+
+
+class PoolEngine(Engine, Protocol):
+    """An engine in the settings. Entered and left by one task; all else may be called from any.
+
+    Entering never fails for an engine that is away: it may be back when somebody needs it.
+
+    Attributes:
+        kind: ``ssh``, ``docker`` or ``kubernetes``.
+        start_timeout: seconds in which a process has to run: connecting, finding room and fetching an image included.
+    """
+
+    kind: str
+    start_timeout: float
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> bool | None: ...
+
+    async def sweep(self, state: str) -> Swept:
+        """End and remove what an earlier run on this state left; bounded, and never raises for an engine that is away.
+
+        Called before the first start. What is left since a node is away is ended once it answers again.
+        """
+
+    async def nodes(self) -> Sequence[NodeStatus]:
+        """Return how full the machines are; bounded, and answered from what is known where one is away."""
+
+    async def check(self) -> Sequence[EngineFinding]:
+        """Look at all that a start needs: the way, the rights, the image, the volume; bounded."""
