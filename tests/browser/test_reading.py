@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anyio
 import pytest
 from playwright.async_api import Browser, Route, expect
@@ -10,6 +12,46 @@ from bot.sandbox import ChannelType, FakeDiscord
 from tests.browser.client import visiting
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# Scroll until so many pixels are left below, and return how far a button moves in the frames after that.
+MOVES_AT_END = """async (button, left) => {
+    const scrolls = (box) => /auto|scroll/.test(getComputedStyle(box).overflowY);
+    let box = button;
+    while (!scrolls(box)) box = box.parentElement;
+    box.scrollTop = box.scrollHeight - box.clientHeight - left;
+    const before = button.getBoundingClientRect().top;
+    for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+    return button.getBoundingClientRect().top - before;
+}"""
+
+
+async def test_what_is_aimed_at_stays_under_the_pointer(chromium: Browser) -> None:
+    """A press that begins on a button and ends beside it is no click: nothing moves at the end, or while it lasts."""
+    async with FakeDiscord() as discord:
+        ana = discord.user("ana")
+        for number in range(20):
+            last = await ana.say(discord.channel_id, f"line {number}\n" * 3)
+        await ana.react(last, "👍")
+        async with visiting(chromium, discord) as owner:
+            button = owner.message(last).get_by_role("button", name=re.compile("^👍, "))
+            back = owner.page.get_by_role("button", name="Jump to present")
+            await expect(button).to_be_in_viewport()
+            # 1. Coming to the end, or close to it, ends the way back, and moves nothing.
+            for left in (0, 20):
+                await owner.scroll(-300)
+                await expect(back).to_be_visible()
+                assert abs(await button.evaluate(MOVES_AT_END, left)) < 1
+                await expect(back).to_have_count(0)
+            # 2. The page follows what comes meanwhile once the button is let go.
+            await button.hover()
+            await owner.page.mouse.down()
+            for text in ("first", "second", "third"):
+                await ana.say(discord.channel_id, text)
+            await expect(owner.content("third")).to_have_count(1)
+            await owner.frames(2)
+            await owner.page.mouse.up()
+            await expect(button).to_have_accessible_name("👍, 2 reactions")
+            await expect(owner.content("third")).to_be_in_viewport()
 
 
 @pytest.mark.soak

@@ -2,8 +2,9 @@
  * Where the messages are scrolled to, and keeping it there while they change.
  *
  * At the end the newest stays in sight. Anywhere else the message that is being read stays where it is, whatever is
- * added above, taken away or grows. The browser's own anchoring is off: not every browser has it, and two would move
- * twice. Near an end of the window the next page is asked for.
+ * added above, taken away or grows. What is pressed stays under the pointer until it is let go: a press that begins on a
+ * button and ends beside it is no click. The browser's own anchoring is off: not every browser has it, and two would
+ * move twice. Near an end of the window the next page is asked for.
  */
 
 import { loadNewer, loadOlder } from "./history.js";
@@ -14,6 +15,9 @@ const NEAR_END_PX = 24;
 /** A page is fetched when less than so many screens are left. */
 const SCREENS_AHEAD = 1.5;
 
+/** A press counts as over after that: browsers do not always report its end, as when their own menu opens. */
+const LONGEST_PRESS_MS = 3_000;
+
 export class Scroller {
     constructor(app) {
         this._app = app;
@@ -21,9 +25,17 @@ export class Scroller {
         this._atEnd = true;
         this._target = null;
         this._anchor = null;
+        this._pressed = null;
         this._top = 0;
+        /** How far one could scroll when the end was last reached; null: scroll there at the next drawing. */
+        this._end = null;
         this._resizes = new ResizeObserver(() => this.settle());
         this._onScroll = () => this._scrolled();
+        this._onPress = (event) => this._press(event);
+        // The click is dispatched after the events of the release.
+        const onRelease = () => setTimeout(() => this._release());
+        document.addEventListener("pointerup", onRelease);
+        document.addEventListener("pointercancel", onRelease);
     }
 
     /** For the `ref` of the scrolling element; called with undefined when it goes. */
@@ -33,10 +45,13 @@ export class Scroller {
         }
         this._resizes.disconnect();
         this._element?.removeEventListener("scroll", this._onScroll);
+        this._element?.removeEventListener("pointerdown", this._onPress);
         this._element = element;
         this._top = 0;
+        this._end = null;
         if (element) {
             element.addEventListener("scroll", this._onScroll, { passive: true });
+            element.addEventListener("pointerdown", this._onPress);
             this._resizes.observe(element);
             this._resizes.observe(element.firstElementChild);
         }
@@ -54,6 +69,7 @@ export class Scroller {
 
     toEnd() {
         this._target = null;
+        this._end = null;
         this._follow(true);
     }
 
@@ -89,8 +105,10 @@ export class Scroller {
             this._follow(false);
         } else if (left <= NEAR_END_PX) {
             this._follow(true);
+            this._end = this._furthest;
         }
         this._top = top;
+        this._holdPressed();
         this._anchor = this._findAnchor();
         this._askForMore();
         if (before !== this._atEnd) {
@@ -106,8 +124,11 @@ export class Scroller {
         }
         if (this._target) {
             this._showTarget();
+        } else if (this._pressed?.element.isConnected) {
+            element.scrollTop += topOf(this._pressed.element) - this._pressed.top;
+            this._end = null;
         } else if (this._atEnd) {
-            element.scrollTop = element.scrollHeight;
+            this._showEnd();
         } else {
             this._restoreAnchor();
         }
@@ -127,6 +148,42 @@ export class Scroller {
         }
     }
 
+    /** Moves only once the end has: coming close to it must not shift what somebody is about to press. */
+    _showEnd() {
+        if (this._furthest !== this._end) {
+            this._element.scrollTop = this._end = this._furthest;
+        }
+    }
+
+    get _furthest() {
+        return this._element.scrollHeight - this._element.clientHeight;
+    }
+
+    _press({ target, button }) {
+        // Not every browser reports the end of a press on the scroll bar.
+        if (button === 0 && target !== this._element) {
+            this._pressed = { element: target, top: 0 };
+            this._holdPressed();
+            clearTimeout(this._pressLimit);
+            this._pressLimit = setTimeout(() => this._release(), LONGEST_PRESS_MS);
+        }
+    }
+
+    /** What is pressed stays where it is now. */
+    _holdPressed() {
+        if (this._pressed) {
+            this._pressed.top = topOf(this._pressed.element);
+        }
+    }
+
+    _release() {
+        if (this._pressed) {
+            clearTimeout(this._pressLimit);
+            this._pressed = null;
+            this.settle();
+        }
+    }
+
     _restoreAnchor() {
         const entry = this._anchor && this._entry(this._anchor.id);
         if (entry) {
@@ -139,13 +196,13 @@ export class Scroller {
     }
 
     _offset(entry) {
-        return entry.getBoundingClientRect().top - this._element.getBoundingClientRect().top;
+        return topOf(entry) - topOf(this._element);
     }
 
     /** The first message that is not above the visible part, by halving. */
     _findAnchor() {
         const items = this._element.querySelector("[role=log]").children;
-        const edge = this._element.getBoundingClientRect().top;
+        const edge = topOf(this._element);
         let low = 0;
         let high = items.length;
         while (low < high) {
@@ -174,4 +231,8 @@ export class Scroller {
             loadNewer(this._app, conversation.channelId);
         }
     }
+}
+
+function topOf(element) {
+    return element.getBoundingClientRect().top;
 }

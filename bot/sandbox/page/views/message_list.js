@@ -27,7 +27,8 @@ export function messageList(app) {
     const conversation = store.conversation(place.id);
     const name = store.placeName(place);
     const away = conversation.loaded && !(app.scroller.atEnd && conversation.atEnd);
-    return html`<div class="messages ${away ? "away" : ""}">
+    const more = conversation.loaded && !conversation.atEnd;
+    return html`<div class="messages ${away ? "away" : ""} ${more ? "more-below" : ""}">
         <div
             class="scroller"
             ${ref(attacher(app))}
