@@ -135,11 +135,17 @@ class StopStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StopReport:
-    """How an agent was ended, and what outlived it (which is what only the kernel or another user can end)."""
+    """How an agent was ended, and what outlived it.
+
+    Attributes:
+        leaked: processes of this machine that only the kernel or another user can end.
+        left: what an engine could not confirm to be gone, by name; it is ended once the engine answers again.
+    """
 
     stage: StopStage
     seconds: float
     leaked: tuple[psutil.Process, ...] = ()
+    left: tuple[str, ...] = ()
 
     def leaked_pids(self) -> tuple[int, ...]:
         """Return the ids of the leaked processes that still live."""
