@@ -35,6 +35,9 @@ _LOOKS, _BETWEEN_LOOKS = 20, 0.01
 
 _LOOK = 0.02
 
+_BLOCK = 1 << 16
+"""How many bytes of an environment are read at once."""
+
 Members = frozenset[psutil.Process]
 
 
@@ -65,17 +68,32 @@ def carriers(marker: str, name: str = MARKER) -> Members:
         unclear: list[psutil.Process] = []
         for process in candidates:
             with suppress(*_OUT_OF_SIGHT):
-                environment = process.environ()
-                if environment.get(name) == marker:
+                carried = _carries(process, name, marker)
+                if carried:
                     found.add(process)
                 # While a process becomes another program (exec), its environment reads as empty for a moment.
-                elif not environment and time.time() - process.create_time() < _NEWBORN and is_alive(process):
+                elif carried is None and time.time() - process.create_time() < _NEWBORN and is_alive(process):
                     unclear.append(process)
         if not unclear or look == _LOOKS:
             break
         candidates = unclear
         time.sleep(_BETWEEN_LOOKS)
     return frozenset(found)
+
+
+def _carries(process: psutil.Process, name: str, value: str) -> bool | None:
+    """Whether the process was started with ``name=value``; None if its environment reads as empty."""
+    if not psutil.LINUX:
+        environment = process.environ()
+        return environment.get(name) == value if environment else None
+    # Bytes, as they stand: this is done to every process of the machine, several times at the end of each agent, and
+    # psutil takes all the variables apart.
+    descriptor = os.open(f"/proc/{process.pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        block = b"".join(iter(lambda: os.read(descriptor, _BLOCK), b""))
+    finally:
+        os.close(descriptor)
+    return os.fsencode(f"\0{name}={value}\0") in b"\0" + block if block else None
 
 
 def is_alive(process: psutil.Process) -> bool:

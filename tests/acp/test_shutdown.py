@@ -197,17 +197,23 @@ def test_a_marker_that_nothing_carries_finds_nothing() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("linux", [True, False])
 async def test_a_process_in_the_middle_of_an_exec_is_found_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linux: bool
 ) -> None:
     """P9: its environment reads as empty for a moment; whoever looks then must look again."""
     process = await AgentProcess.start(python(READ_TO_END, tmp_path))
-    read, empty = psutil.Process.environ, [True, True]
+    read, opened, empty = psutil.Process.environ, os.open, [True, True]
 
     def environ(self: psutil.Process) -> dict[str, str]:
         return {} if self.pid == process.pid and empty and empty.pop() else read(self)
 
+    def open_file(path: str, flags: int) -> int:
+        return opened(os.devnull if path == f"/proc/{process.pid}/environ" and empty and empty.pop() else path, flags)
+
+    monkeypatch.setattr(psutil, "LINUX", linux)
     monkeypatch.setattr(psutil.Process, "environ", environ)
+    monkeypatch.setattr(os, "open", open_file)
     assert {found.pid for found in shutdown.carriers(process.marker)} == {process.pid}
     assert empty == []
     with anyio.fail_after(30):
