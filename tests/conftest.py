@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import statements
+
+statements.share()
+
 gc.disable()  # while tests are collected, of which nothing is garbage: a fifth of that time
 
 
