@@ -25,6 +25,7 @@ from bot.chat.answers import run_command, saved
 from bot.chat.authorize import Policy
 from bot.chat.connection_health import Logins, Progress
 from bot.chat.events import guard
+from bot.chat.fence import MaySend, always, fence_gateway
 from bot.chat.inbound import (
     BotRuns,
     Decision,
@@ -125,6 +126,7 @@ class ClientState:
         threads: the place of each thread and who opened it, by id: Discord's client forgets archived ones.
         taken: messages that took effect: Discord and catch-ups may bring them again.
         withdrawn: messages that were deleted.
+        may_send: whether this bot leads, and may send anything at all.
     """
 
     chat: DiscordChat
@@ -145,6 +147,7 @@ class ClientState:
     taken: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
     withdrawn: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
     detours: dict[int, deque[Job]] = field(default_factory=dict)
+    may_send: MaySend = always
 
 
 async def _do_lookups(detours: dict[int, deque[Job]], place_id: int) -> None:
@@ -185,10 +188,11 @@ class WeftClient(discord.Client):
             guild_ready_timeout=guild_ready_timeout,
             max_messages=None,
             max_ratelimit_timeout=LONGEST_LIMIT,
-            http_trace=trace_config(state.breaker, state.observer),
+            http_trace=trace_config(state.breaker, state.observer, state.may_send),
         )
         self.dispatcher, self.policy, self.state = dispatcher, policy, state
         guard(self)
+        fence_gateway(self, state.may_send)
 
     # --- the connection ---
 

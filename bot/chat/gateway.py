@@ -27,6 +27,7 @@ from bot.chat.catchup import CatchUp
 from bot.chat.client import CatchUpRequest, ClientState, WeftClient
 from bot.chat.commands.tree import CommandStamp, answer_interactions, sync_if_changed
 from bot.chat.connection_health import LOGIN_WINDOW, MOST_LOGINS, Logins, Progress, Step
+from bot.chat.fence import MaySend, NotLeading, always, check
 from bot.chat.inbound import Wordings
 from bot.chat.job_queue import contain
 from bot.chat.lookups import DiscordLookups
@@ -124,12 +125,20 @@ class DiscordGateway:
         redactor: what is posted leaves without its secrets (R5).
         store: keeps over restarts how far each place was read.
         observer: notified of connections and of every answer of Discord.
+        may_send: whether this bot leads; while it does not, nothing is sent.
     """
 
     def __init__(
-        self, config: ChatConfig, stamp: CommandStamp, redactor: Redactor, *, store: SessionStore, observer: Observer
+        self,
+        config: ChatConfig,
+        stamp: CommandStamp,
+        redactor: Redactor,
+        *,
+        store: SessionStore,
+        observer: Observer,
+        may_send: MaySend = always,
     ) -> None:
-        self._config, self._stamp, self._store = config, stamp, store
+        self._config, self._stamp, self._store, self._may_send = config, stamp, store, may_send
         self.breaker = Breaker()
         self.chat = DiscordChat(self.current, config.retries, self.breaker, redactor, config.api_url)
         self.lookups = DiscordLookups(self.current, self.chat, Rest(self.current, config.retries, self.breaker))
@@ -139,8 +148,9 @@ class DiscordGateway:
         request = CatchUpRequest(marks, config.hold_limit)
         self._catch_up = CatchUp(self.chat, marks, wordings, request, config.catch_up_limit)
         self._state = ClientState(
-            self.chat, marks, wordings, request, self.breaker, self._logins, self._progress, observer, redactor
-        )
+            self.chat, marks, wordings, request, self.breaker, self._logins, self._progress, observer, redactor,
+            may_send=may_send,
+        )  # fmt: skip
         self.ready = self._state.ready
         self._client: WeftClient | None = None
         self._closing, self._scope = False, anyio.CancelScope()
@@ -155,6 +165,8 @@ class DiscordGateway:
         """
         if self._closing:
             raise Unavailable("the connection to Discord was closed")
+        if not self._may_send():
+            raise Unavailable(str(NotLeading()))
         if self._client is None or self._client.is_closed():
             raise TryAgain("there is no connection to Discord at the moment")
         return self._client
@@ -273,6 +285,7 @@ class DiscordGateway:
     async def _log_in(self, dispatcher: Dispatcher) -> WeftClient:
         """Return a new client that is logged in and has taken the place of the one before."""
         self._progress.enter(Step.FINDING)
+        check(self._may_send)
         api = self._config.api_url
         if api is not None and api != Route.BASE:
             limit = aiohttp.ClientTimeout(total=GATEWAY_QUESTION_LIMIT)

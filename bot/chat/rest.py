@@ -24,6 +24,7 @@ import structlog
 import yarl
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from bot.chat.fence import MaySend, NotLeading, always, fence_requests
 from bot.reply.port import MessageGone, PortError, ThreadArchived, ThreadDeleted, ThreadGone, Unavailable
 from bot.work.observer import Observer
 
@@ -137,8 +138,8 @@ def route(url: yarl.URL) -> str:
     return next((name for name in _IN_CHANNEL if name in below), first)
 
 
-def trace_config(breaker: Breaker, observer: Observer) -> aiohttp.TraceConfig:
-    """Return what shows the breaker and the observer every answer that an HTTP session gets."""
+def trace_config(breaker: Breaker, observer: Observer, may_send: MaySend = always) -> aiohttp.TraceConfig:
+    """Return what shows the breaker and the observer each answer that an HTTP session gets, and fences its requests."""
 
     async def started(_session: object, context: SimpleNamespace, _params: aiohttp.TraceRequestStartParams) -> None:
         context.began = time.monotonic()
@@ -152,7 +153,8 @@ def trace_config(breaker: Breaker, observer: Observer) -> aiohttp.TraceConfig:
             observer.discord_limited(scope if scope in SCOPES else OTHER)
 
     async def failed(_session: object, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
-        if isinstance(params.exception, Exception):  # a call that we cut off ourselves says nothing of Discord
+        # A call that we cut off ourselves, or never sent, says nothing of Discord.
+        if isinstance(params.exception, Exception) and not isinstance(params.exception, NotLeading):
             method = params.method if params.method in METHODS else OTHER
             observer.discord_answered(method, route(params.url), 0, time.monotonic() - context.began)
 
@@ -160,6 +162,7 @@ def trace_config(breaker: Breaker, observer: Observer) -> aiohttp.TraceConfig:
     config.on_request_start.append(started)
     config.on_request_end.append(ended)
     config.on_request_exception.append(failed)
+    fence_requests(config, may_send)
     return config
 
 
@@ -221,6 +224,8 @@ class Rest:
             raise translate(exc) from exc
         except discord.RateLimited as exc:
             raise Unavailable(f"discord takes none of these for {exc.retry_after:.0f} s", exc.retry_after) from exc
+        except NotLeading as exc:
+            raise Unavailable(str(exc)) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise TryAgain(f"discord was not reached: {exc!r}") from exc
         except RuntimeError as exc:

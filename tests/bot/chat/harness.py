@@ -17,6 +17,7 @@ from acp.commands import AgentCommand
 from acp.elicitation import ElicitationParams, ElicitationRequest
 from acp.permission_request import PermissionRequest
 from bot.chat.authorize import Policy
+from bot.chat.fence import MaySend, always
 from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.chat.rest import RetryLimits
 from bot.model import Actor, Inbound, QueueMode, ThreadPlace
@@ -510,6 +511,7 @@ async def running_chat(
     dispatcher: FakeDispatcher | None = None,
     seen: SessionStore | None = None,
     secrets: tuple[str, ...] = (),
+    may_send: MaySend = always,
     **config: object,
 ) -> AsyncIterator[RunningChat]:
     """Run a chat on the loopback Discord for the length of the block; ``config`` changes fields of `ChatConfig`."""
@@ -517,8 +519,9 @@ async def running_chat(
     observer = Doorbell(dispatcher=dispatcher)
     settings = dataclasses.replace(config_for(fd, policy), **config)  # type: ignore[arg-type]
     gateway = DiscordGateway(
-        settings, stamp or MemoryStamp(), Redactor(secrets), store=seen or MemoryStore(), observer=observer
-    )
+        settings, stamp or MemoryStamp(), Redactor(secrets), store=seen or MemoryStore(), observer=observer,
+        may_send=may_send,
+    )  # fmt: skip
     async with discords_address_kept(), anyio.create_task_group() as group:
         group.start_soon(gateway.run, dispatcher)
         try:
