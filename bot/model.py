@@ -79,6 +79,7 @@ class Outcome(StrEnum):
     STALE = "stale"
     TIMED_OUT = "timed_out"
     AGENT_DIED = "agent_died"
+    AGENT_UNREACHABLE = "agent_unreachable"
     COULD_NOT_START = "could_not_start"
     OVER_BUDGET = "over_budget"
     INTERRUPTED = "interrupted"

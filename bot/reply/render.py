@@ -33,6 +33,7 @@ HEADLINES = {
     Outcome.STALE: "Not run",
     Outcome.TIMED_OUT: "Timed out",
     Outcome.AGENT_DIED: "The agent crashed",
+    Outcome.AGENT_UNREACHABLE: "The agent can't be reached",
     Outcome.COULD_NOT_START: "The agent could not start",
     Outcome.OVER_BUDGET: "Not run",
     Outcome.INTERRUPTED: "Interrupted",
@@ -45,6 +46,7 @@ _NEXT_STEPS = {
     Outcome.STALE: "Send it again if you still want it.",
     Outcome.TIMED_OUT: "Write again to go on.",
     Outcome.AGENT_DIED: "Write again to go on.",
+    Outcome.AGENT_UNREACHABLE: "Write again to go on, on another machine if need be.",
     Outcome.COULD_NOT_START: "Send it again once that is fixed.",
     Outcome.OVER_BUDGET: "An approver can allow it.",
     Outcome.INTERRUPTED: "Continue or send this message again once it is back.",
@@ -139,7 +141,8 @@ def _sentence(
     if outcome is Outcome.REMOVED:
         # Reasons for this and for not running are Weft's own words, none of an agent's: they need no code around them.
         return f"**{head}** from the queue{f' by {inline_code(by, 60)}' if by else f': {reason}' if reason else ''}."
-    if outcome is Outcome.AGENT_DIED and snapshot is not None and snapshot.exit is not None:
+    gone = (Outcome.AGENT_DIED, Outcome.AGENT_UNREACHABLE)
+    if outcome in gone and snapshot is not None and snapshot.exit is not None:
         last = last_lines(redact(snapshot.exit.stderr_tail))
         told = ", last said ".join([snapshot.exit.describe(), *(inline_code(line, 300) for line in last)])
         return f"**{head}:** {told}."

@@ -68,7 +68,10 @@ def end_of_snapshot(snapshot: TurnSnapshot, methods: Sequence[str] = ()) -> Turn
     assert snapshot.ending is not None
     by, reason = snapshot.cancelled_by or "", snapshot.error.message if snapshot.error else ""
     if snapshot.ending is not Ending.FAILED or snapshot.error is None:
-        return TurnEnd(_ENDINGS[snapshot.ending], by=by, reason=reason, snapshot=snapshot)
+        outcome = _ENDINGS[snapshot.ending]
+        if outcome is Outcome.AGENT_DIED and snapshot.exit is not None and snapshot.exit.unreachable:
+            outcome = Outcome.AGENT_UNREACHABLE  # it may well be at work still: nobody can say that it crashed
+        return TurnEnd(outcome, by=by, reason=reason, snapshot=snapshot)
     code = snapshot.error.code
     row = FREE_FORM if code is None else ROWS.get(code, FREE_FORM)
     reason = advised(row, with_data(reason, snapshot.error.data), methods)

@@ -47,6 +47,7 @@ _FAILED = frozenset(
         Outcome.FAILED,
         Outcome.TIMED_OUT,
         Outcome.AGENT_DIED,
+        Outcome.AGENT_UNREACHABLE,
         Outcome.COULD_NOT_START,
         Outcome.INTERRUPTED,
     }

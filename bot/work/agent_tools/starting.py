@@ -217,7 +217,7 @@ class ThreadStarter(TurnListener):
 
     def ended(self, running: RunningTurn, end: TurnEnd) -> None:
         # A turn that was cut off may be continued, and its agent may not know how far it had come.
-        if end.outcome in (Outcome.INTERRUPTED, Outcome.AGENT_DIED):
+        if end.outcome in (Outcome.INTERRUPTED, Outcome.AGENT_DIED, Outcome.AGENT_UNREACHABLE):
             return
         kept = self._kept(running.thread_id)
         if any(not one.get("settled") for one in kept):

@@ -46,7 +46,14 @@ _CHOSEN = {
 }
 
 FAILURES = frozenset(
-    {Outcome.FAILED, Outcome.TIMED_OUT, Outcome.AGENT_DIED, Outcome.COULD_NOT_START, Outcome.INTERRUPTED}
+    {
+        Outcome.FAILED,
+        Outcome.TIMED_OUT,
+        Outcome.AGENT_DIED,
+        Outcome.AGENT_UNREACHABLE,
+        Outcome.COULD_NOT_START,
+        Outcome.INTERRUPTED,
+    }
 )
 """Ends that nobody has asked for."""
 

@@ -148,7 +148,7 @@ def test_a_bot_that_starts_has_no_state_yet() -> None:
 def test_outcomes_are_there_from_the_start_so_that_their_first_rise_is_seen() -> None:
     found = read(Metrics(health))
     counters = [f"weft_turns_total{{lane={lane},outcome={outcome}}}" for lane in Lane for outcome in Outcome]
-    assert [found[name] for name in counters] == [0.0] * 24
+    assert [found[name] for name in counters] == [0.0] * 26
 
 
 def test_nothing_is_put_into_the_registry_that_all_share() -> None:

@@ -112,6 +112,17 @@ def test_a_dead_agent_is_told_with_its_status_and_its_last_words() -> None:
     )
 
 
+def test_an_agent_that_is_out_of_reach_did_not_crash() -> None:
+    """O1: nobody knows how it ended, or whether it did."""
+    turn = ended(Ending.AGENT_DIED, exit=AgentExit(None, "warm\n", reason="node-2 is gone", unreachable=True))
+    end = end_of_snapshot(turn)
+    assert end.outcome is Outcome.AGENT_UNREACHABLE
+    assert told(end) == (
+        "⚠️ **The agent can't be reached:** connection lost: node-2 is gone, last said `warm`. "
+        "Write again to go on, on another machine if need be."
+    )
+
+
 def test_a_prompt_that_is_answered_with_a_demand_to_log_in_has_failed() -> None:
     """O1: -32000; it ran, and what was said is shown."""
     turn = ended(Ending.FAILED, error=PromptError("Authentication required", -32000), text="so far")

@@ -205,6 +205,7 @@ async def test_switched_off_a_message_shows_that_it_was_accepted_and_no_more() -
         (Outcome.FAILED, Mark.FAILED),
         (Outcome.DROPPED, Mark.FAILED),
         (Outcome.AGENT_DIED, Mark.FAILED),
+        (Outcome.AGENT_UNREACHABLE, Mark.FAILED),
         (Outcome.TIMED_OUT, Mark.FAILED),
         (Outcome.COULD_NOT_START, Mark.FAILED),
         (Outcome.INTERRUPTED, Mark.FAILED),

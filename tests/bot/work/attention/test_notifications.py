@@ -42,7 +42,10 @@ def end(outcome: Outcome, by: str = "", *, ran: bool = True) -> TurnEnd:
     [
         (end(Outcome.ANSWERED), LONG_TURN - 1, (True, False, False)),
         (end(Outcome.ANSWERED), LONG_TURN, (True, True, False)),
-        *((end(one), 1, (True, True, False)) for one in (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.AGENT_DIED)),
+        *(
+            (end(one), 1, (True, True, False))
+            for one in (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.AGENT_DIED, Outcome.AGENT_UNREACHABLE)
+        ),
         (end(Outcome.COULD_NOT_START, ran=False), 1, (True, True, False)),
         (end(Outcome.STOPPED, "bob"), LONG_TURN, (True, True, False)),
         (end(Outcome.STOPPED, "alice"), LONG_TURN, (False, False, False)),  # who stops it is there
