@@ -43,7 +43,12 @@ supervisor."""
 
 def agent_environment(environ: Mapping[str, str], extra_names: Iterable[str]) -> dict[str, str]:
     """Return the part of ``environ`` that an agent may see: the allow-list and ``extra_names``, less the withheld."""
-    allowed = named(environ, (*ALLOWED, *extra_names))
+    return named_environment(environ, (*ALLOWED, *extra_names))
+
+
+def named_environment(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return the part of ``environ`` that ``names`` mean, less the withheld."""
+    allowed = named(environ, names)
     # Last, as the settings may name anything: ``*`` must not hand the bot's token to an agent.
     withheld = named(allowed, WITHHELD)
     return {name: value for name, value in allowed.items() if name not in withheld}

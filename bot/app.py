@@ -27,6 +27,7 @@ from acp.process import agent_environment
 from acp.shutdown import StopLimits, StopStage, end_strays
 from acp.turn_deadlines import TurnLimits
 from bot import version
+from bot.agents.engines_running import RunningEngines, running_engines
 from bot.agents.model import Agents, launcher_of, secret_values
 from bot.agents.tool_access import ToolAccess
 from bot.chat.authorize import Policy
@@ -208,7 +209,12 @@ class _Later:
 
 
 def _launcher(
-    settings: Settings, wanted: RunSettings, marker: Mapping[str, str], later: _Later, access: ToolAccess
+    settings: Settings,
+    wanted: RunSettings,
+    marker: Mapping[str, str],
+    later: _Later,
+    access: ToolAccess,
+    engines: RunningEngines,
 ) -> LauncherByName:
     return launcher_of(
         wanted.agents,
@@ -220,6 +226,8 @@ def _launcher(
         later.project_of,
         later.prepare,
         access.places(),
+        engines.engines,
+        marker.get(STATE_MARKER, ""),
     )
 
 
@@ -251,15 +259,17 @@ async def running_bot(
         tool_access(settings, marker or {}) as access,
         watched(settings, redactor) as watch,
         kept_state(settings.state_dir, storage_limits(settings)) as store,
+        running_engines(wanted.agents) as engines,
         anyio.create_task_group() as connection,
     ):
         gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer)
         limits = widened(pool_limits(settings), settings, wanted.agents)
-        launcher = _launcher(settings, wanted, marker or {}, later, access)
+        launcher = _launcher(settings, wanted, marker or {}, later, access, engines)
         sessions = SessionServers(functools.partial(later.servers_for, access), key)
         pool = ConnectionPool(
             launcher, store, limits, connection_limits(settings),
             on_change=later.capacity_changed, on_cut_off=later.cut_off, servers=sessions,
+            nodes=lambda: engines.nodes,
         )  # fmt: skip
         async with pool, anyio.create_task_group() as work:
             later.dispatcher = dispatcher = Dispatcher(
@@ -273,6 +283,9 @@ async def running_bot(
                 journals=settings.state_dir / "merges",
             )  # fmt: skip
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
+            # Before any agent is started: what an earlier run left may still work in a thread's directory.
+            await engines.sweep((marker or {}).get(STATE_MARKER, ""))
+            work.start_soon(engines.keep_looking, name="engines")
             # Before any agent is started, which may call at once.
             listener = ToolListener(sessions.find, dispatcher.tools.call, watch.observer)
             await serve_tools(work, access.socket, listener)

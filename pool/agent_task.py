@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import structlog
@@ -91,8 +91,10 @@ class AgentTask:
             else:
                 await agent.called()
         # 2. The process, and a task for each session in it.
+        if spec.engine is not None:
+            spec = replace(spec, tell=self._tell)
         async with self.open_connection(spec, self.limits) as connection:
-            agent.connection = connection
+            agent.connection, agent.waits_for = connection, ""
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch, connection)
                 while agent.live:
@@ -113,6 +115,11 @@ class AgentTask:
         spec = self.launcher.spec(slot.thread_id)
         slot.cwd = spec.directory
         return spec
+
+    def _tell(self, waits_for: str) -> None:
+        if waits_for != self.agent.waits_for:
+            log.info("agent.waits", reason=waits_for)
+        self.agent.waits_for = waits_for
 
     async def _watch(self, connection: AgentConnection) -> None:
         self._fail_all(AgentExited(await connection.wait_exited()))

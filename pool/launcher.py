@@ -1,4 +1,4 @@
-"""Where and how a thread's agent process is started: the seam for wrappers, containers and other hosts.
+"""Where and how a thread's agent process is started: on this machine, behind a wrapper, or by an engine elsewhere.
 
 It only says what to start, and whose threads may share it. `acp.process` starts it, `pool.wrapping` knows what stands
 before an agent's command, and the bot which agent a thread has.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import anyio.lowlevel
 
-from acp.engine import LaunchSpec
+from acp.engine import Engine, LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from pool.wrapping import ResourceLimits, filled, wrapped
 
@@ -170,9 +170,62 @@ class LocalLauncher:
         return base
 
     def _base(self) -> Path:
-        """Return the part of the workspace that is the same for all threads."""
-        head = self.workspace.split(THREAD_FIELD)[0]
-        return Path(head) if head.endswith("/") or THREAD_FIELD not in self.workspace else Path(head).parent
+        return Path(base_of(self.workspace))
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLauncher:
+    """Has one agent started by an engine, on a machine of which nothing is known here.
+
+    Attributes:
+        workspace: the working directory there; ``{thread_id}`` in it gives each thread its own, which the engine makes.
+        env: what is set beside what the account or the image there has.
+        labels: whose agents they are; each gets its thread in addition.
+        start_timeout: seconds for each step of the handshake, once the process runs; None: as for all.
+    """
+
+    argv: tuple[str, ...]
+    workspace: str
+    env: Mapping[str, str]
+    engine: Engine
+    labels: Mapping[str, str] = field(default_factory=dict)
+    start_timeout: float | None = None
+
+    async def prepare(self, thread_id: int) -> None:
+        del thread_id
+        await anyio.lowlevel.checkpoint()
+
+    def spec(self, thread_id: int) -> LaunchSpec:
+        return self._spec(self.workspace.replace(THREAD_FIELD, str(thread_id)), thread_id)
+
+    def errand(self, place_id: int) -> LaunchSpec:
+        # No directory is made for a thread that may never be.
+        return self._spec(base_of(self.workspace), place_id)
+
+    def same_agent(self, place_id: int, other: int) -> bool:
+        del place_id, other
+        return True
+
+    def sharing(self, thread_id: int) -> None:
+        # A container that several threads share would keep none of them apart.
+        del thread_id
+
+    def _spec(self, directory: str, thread_id: int) -> LaunchSpec:
+        return LaunchSpec(
+            argv=self.argv,
+            cwd=directory,
+            env=self.env,
+            start_timeout=self.start_timeout,
+            engine=self.engine,
+            labels={**self.labels, "thread": str(thread_id)},
+        )
+
+
+def base_of(workspace: str) -> str:
+    """Return the part of a workspace that is the same for all threads."""
+    head = workspace.split(THREAD_FIELD, maxsplit=1)[0]
+    whole = head.endswith("/") or THREAD_FIELD not in workspace
+    return str(PurePosixPath(head) if whole else PurePosixPath(head).parent)
 
 
 async def ready(thread_id: int) -> None:
@@ -250,7 +303,10 @@ class LauncherByName:
         launcher = self._launcher(thread_id)
         if launcher is None:
             # Never in another place instead: the agent would change files that have nothing to do with the thread.
-            gone = f"the project {self.project_of(thread_id)} is not in the settings any more"
+            project = self.project_of(thread_id)
+            gone = f"the project {project} is not in the settings any more"
+            if any(project == known for _, known in self.projects):
+                gone = f"{self.name_of(thread_id)} runs on another machine, where there is no project {project}"
             raise AgentSpawnError(gone, failure=SpawnFailure.BAD_DIRECTORY)
         return launcher
 

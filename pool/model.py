@@ -77,7 +77,8 @@ class SlotStatus:
 
     Attributes:
         busy: whether a turn is admitted to it.
-        pid: the agent's process id, once it runs.
+        pid: the agent's process id, once it runs on this machine.
+        place: where it is, once it runs on another one, such as ``pod weft-3f on node-2``; else "".
         last_used: the pool's clock when a turn last ended, the agent was at work, or the slot was made.
         generation: grows with each slot; what an older one does changes nothing for a younger one.
         agent: the name the agent gave, once it answered.
@@ -86,6 +87,7 @@ class SlotStatus:
     state: SlotState
     busy: bool
     pid: int | None
+    place: str
     last_used: float
     generation: int
     agent: str | None

@@ -6,7 +6,7 @@ This is the outside of the pool: claims, sessions, status, eviction, reset and c
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,8 +24,9 @@ from acp.handshake import How, ways
 from acp.session import AgentSession
 from pool.agent_task import AgentTask, OpenConnection, wait_until
 from pool.copies import SessionCopy
+from pool.engines.model import NodeStatus
 from pool.launcher import Launcher
-from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotStatus
+from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotState, SlotStatus
 from pool.registry import Registry
 from pool.session_servers import SessionServers
 from pool.slot import Claim, ExtraReservation, Reservation, Slot
@@ -111,11 +112,13 @@ class ConnectionPool:
         on_change: called, without arguments, whenever a refused `try_reserve` may succeed now; must not wait.
         on_cut_off: called with each thread whose agent is ended as unused although it was just at work (P3).
         servers: gives sessions tools of ours; None: they get none.
+        nodes: returns how full the machines of each engine are, by its name, without waiting.
         clock: seconds, monotonic.
         open_connection: starts an agent; tests have agents without processes.
 
     Attributes:
         stats: what has happened so far, in numbers; not to be changed.
+        nodes: as it was given.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class ConnectionPool:
         on_change: Callable[[], None],
         on_cut_off: Callable[[int], None],
         servers: SessionServers | None = None,
+        nodes: Callable[[], Mapping[str, Sequence[NodeStatus]]] = dict,
         clock: Callable[[], float] = anyio.current_time,
         open_connection: OpenConnection = connection.open_connection,
     ) -> None:
@@ -138,6 +142,7 @@ class ConnectionPool:
         self._connection_limits = connection_limits
         self._open_connection = open_connection
         self._servers = servers if servers is not None else SessionServers()
+        self.nodes = nodes
         self._tasks: TaskGroup
 
     async def __aenter__(self) -> Self:
@@ -469,6 +474,11 @@ class ConnectionPool:
         registry.breaker.reset(thread_id)
         # What the reset is to stop is cancelled by the caller; the next turn may wait for the slot already.
         return self.evict(thread_id, displaced=True)
+
+    def waits_for(self, thread_id: int) -> str:
+        """Return what the start of the thread's agent waits for, in a few words; "" if for nothing in particular."""
+        slot = self._registry.slots.get(thread_id)
+        return slot.agent.waits_for if slot is not None and slot.state is SlotState.STARTING else ""
 
     def maintain(self) -> None:
         """Make one maintenance pass now."""

@@ -39,6 +39,7 @@ class PooledAgent:
         takes_sessions: False once a session went wrong in a way that may not be the session's fault.
         had_a_turn: whether a turn was ever given to one of its sessions.
         errand: whether it is for requests without a session, and lives only as long as whoever made it needs it.
+        waits_for: what its start waits for, as its engine says it; "" if for nothing in particular.
     """
 
     def __init__(self, sharing: Sharing | None = None, after: tuple[Slot, ...] = (), *, errand: bool = False) -> None:
@@ -51,6 +52,7 @@ class PooledAgent:
         self.stopping_since: float | None = None
         self.takes_sessions = True
         self.had_a_turn = False
+        self.waits_for = ""
         self.state = AgentState.CLAIMED
         self._calls = anyio.Event()
 
@@ -246,6 +248,7 @@ class Slot:
             state=self.state,
             busy=bool(self.claims),
             pid=connection.pid if connection is not None else None,
+            place=connection.process.place if connection is not None and connection.pid is None else "",
             last_used=self.last_used,
             generation=self.generation,
             agent=info.name if info is not None else None,

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from bot.agents.engines import engines_problems
 from bot.agents.file import AgentsFile
 from bot.agents.model import AgentProfile, Agents, Project
 from bot.files import Unusable, is_directory, mode_of, not_absolute, user_name
@@ -19,7 +20,11 @@ THREAD_FIELD = "{thread_id}"
 
 def agents_problems(agents: Agents, file: AgentsFile, path: str | None = None) -> Iterator[str]:
     """Say what each agent of a file lacks, a line each; ``path``: where programs are, if not in our own PATH."""
+    for name, problem in engines_problems(agents.engines):
+        yield file.line(("engines", name), problem)
     for agent in agents:
+        if agent.engine is not None:
+            continue  # what is there is for the engine to say: `weft doctor` asks it
         for setting, problem in agent_problems(agent, path):
             yield file.line(("agents", agent.name, setting), problem)
     for project in agents.projects.values():

@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from acp.process import WITHHELD, named
 from acp.session_options import ID_LIMIT
 from acp.shutdown import MARKER
+from bot.agents.engines import engine_of, table_problems
 from bot.agents.model import WORKTREES, AgentProfile, Agents, Project
 from bot.agents.tool_access import SOCKET_FIELD
 from bot.files import read_text
@@ -40,6 +41,7 @@ _CURRENCY = re.compile(r"[A-Z]{3,8}")
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _LEAST_MEMORY = 16 * 2**20
+_LOCAL_ONLY = frozenset({"wrapper", "limits", "session_directory", "sessions_per_process", "mcp", "mcp_command"})
 _TOO_MUCH_TRUST = (
     "allow lets {name} do whatever it asks for, with nobody looking. Give it a wrapper (docs/isolation.md), "
     "or write i_trust_this_agent = true below [agents.{name}.permissions]"
@@ -271,6 +273,7 @@ class _Agent(_Strict):
     options: _Options = {}
     mcp: bool | None = None
     mcp_command: _Words = []
+    engine: str | None = None
 
 
 class _Project(_Strict):
@@ -315,6 +318,7 @@ class _Content(_Strict):
     budget: _Budget = _Budget()
     permissions: _Permissions = _Permissions()
     agents: Annotated[dict[_Name, _Agent], Field(min_length=1)]
+    engines: dict[_Name, dict[str, Any]] = {}
     projects: dict[_Name, _Project] = {}
     channels: dict[_ChannelId, Annotated[_Channel, BeforeValidator(_agent_or_table)]] = {}
 
@@ -363,11 +367,14 @@ def _problems(content: _Content, workspace: str | None) -> Iterator[Problem]:
         if one.project is not None and one.project not in content.projects:
             yield ("channels", channel), _no_project(one.project, content.projects)
     yield from _rule_problems(("permissions",), content.permissions)
+    for name, table in content.engines.items():
+        yield from ((("engines", name, *steps), problem) for steps, problem in table_problems(table))
     for name, entry in content.agents.items():
+        yield from ((("agents", name, setting), problem) for setting, problem in _engine_problems(entry, content))
         yield from ((("agents", name, setting), problem) for setting, problem in _agent_problems(entry, workspace))
         own = ("agents", name, "permissions")
         yield from _rule_problems(own, entry.permissions)
-        if _mode(content, entry) is Mode.ALLOW and not (entry.wrapper or entry.permissions.i_trust_this_agent):
+        if _mode(content, entry) is Mode.ALLOW and not _walled(entry):
             said = (*own, "mode") if entry.permissions.mode is not None else ("permissions", "mode")
             yield said, _TOO_MUCH_TRUST.format(name=name)
     for name, project in content.projects.items():
@@ -397,9 +404,12 @@ def _project_problems(project: _Project, content: _Content) -> Iterator[tuple[st
             yield "env", f"{variable} is in agents.{name}.set as well: keep one of the two"
     if project.setup and not project.worktree:
         yield "setup", "runs in new work trees, but worktree = false"
+    agent = project.agent or content.default or next(iter(content.agents))
+    if agent in content.agents and content.agents[agent].engine is not None:
+        yield "agent", f"{agent} runs on another machine, and a project is a directory of this one: name another agent"
     for name, entry in content.agents.items():
         # Each of them may be chosen for a thread of the project.
-        if project.permissions.mode == "allow" and not (entry.wrapper or entry.permissions.i_trust_this_agent):
+        if project.permissions.mode == "allow" and not _walled(entry):
             yield "permissions", _TOO_MUCH_TRUST.format(name=name)
 
 
@@ -427,6 +437,19 @@ def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[tuple[str,
         yield "wrapper", f"{THREAD} means one thread, but sessions_per_process lets several share it"
 
 
+def _engine_problems(entry: _Agent, content: _Content) -> Iterator[tuple[str, str]]:
+    if entry.engine is None:
+        return
+    if entry.engine not in content.engines:
+        near = nearest(entry.engine, content.engines)
+        yield "engine", f"there is no [engines.{entry.engine}]" + (f"; did you mean {near}?" if near else "")
+    if not entry.workspace:
+        # The one of all agents is a directory of this machine.
+        yield "workspace", f"is missing: a directory on the machines of {entry.engine}, with {THREAD} in it"
+    for setting in _LOCAL_ONLY & entry.model_fields_set:
+        yield setting, "is for agents of this machine: leave it out, or leave out engine"
+
+
 def _rule_problems(table: tuple[str, ...], said: _Permissions) -> Iterator[Problem]:
     for key, rules in (("allow", said.allow), ("deny", said.deny), ("two_person", said.two_person)):
         for number, rule in enumerate(rules):
@@ -436,6 +459,11 @@ def _rule_problems(table: tuple[str, ...], said: _Permissions) -> Iterator[Probl
 
 def _mode(content: _Content, entry: _Agent) -> Mode:
     return Mode(entry.permissions.mode or content.permissions.mode or Mode.ASK)
+
+
+def _walled(entry: _Agent) -> bool:
+    """Whether an agent may be let do everything: something keeps it in, or somebody takes the blame."""
+    return bool(entry.wrapper or entry.engine or entry.permissions.i_trust_this_agent)
 
 
 def _withheld(name: str) -> bool:
@@ -450,6 +478,7 @@ def _agents(content: _Content, workspace: str, worktrees: Path) -> Agents:
         channels={int(channel): said.agent for channel, said in content.channels.items() if said.agent is not None},
         channel_options={int(channel): said.options for channel, said in content.channels.items() if said.options},
         projects={name: _project(content, name, worktrees / name) for name in content.projects},
+        engines={name: engine_of(name, table) for name, table in content.engines.items()},
         channel_projects={
             int(channel): said.project for channel, said in content.channels.items() if said.project is not None
         },
@@ -498,8 +527,10 @@ def _profile(content: _Content, name: str, workspace: str) -> AgentProfile:
         options=entry.options,
         modes=frozenset(content.permissions.modes + entry.permissions.modes),
         # A sandbox that was made before there were tools has no way in for them: every session would say so.
-        tools=entry.mcp if entry.mcp is not None else not entry.wrapper or _lets_tools_in(entry),
+        tools=entry.engine is None
+        and (entry.mcp if entry.mcp is not None else not entry.wrapper or _lets_tools_in(entry)),
         tool_command=tuple(entry.mcp_command),
+        engine=entry.engine,
     )
 
 

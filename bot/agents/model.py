@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from acp.process import agent_environment, named
+from acp.process import agent_environment, named, named_environment
+from bot.agents.engines import EngineProfile
 from bot.work.budget.limits import Budget
 from bot.work.permissions.rules import Mode, Rules
-from pool.launcher import THREAD_FIELD, LauncherByName, LocalLauncher, no_project, ready
+from pool.engines.model import PoolEngine
+from pool.launcher import THREAD_FIELD, Launcher, LauncherByName, LocalLauncher, RemoteLauncher, no_project, ready
 from pool.wrapping import ResourceLimits
 
 ONLY = "default"
@@ -83,6 +85,8 @@ class AgentProfile:
         modes: modes, and ids of other options, that everybody who may prompt may choose.
         tools: its sessions get the tools of Weft (M1).
         tool_command: what starts the server of these where the agent is; empty: this very installation.
+        engine: the name of the engine that runs it; None: it is a process of this machine. What `workspace` names is
+            then on another machine.
     """
 
     name: str
@@ -103,6 +107,7 @@ class AgentProfile:
     modes: frozenset[str] = frozenset()
     tools: bool = True
     tool_command: tuple[str, ...] = ()
+    engine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,7 @@ class Agents:
         budget: what turns may take.
         projects: what threads may work on, by name.
         channel_projects: the projects of the threads in some channels, by the channel's id.
+        engines: what runs agents on other machines, by name.
     """
 
     profiles: Mapping[str, AgentProfile]
@@ -127,6 +133,7 @@ class Agents:
     budget: Budget = field(default_factory=Budget)
     projects: Mapping[str, Project] = field(default_factory=dict)
     channel_projects: Mapping[int, str] = field(default_factory=dict)
+    engines: Mapping[str, EngineProfile] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[AgentProfile]:
         return iter(self.profiles.values())
@@ -182,6 +189,8 @@ def launcher_of(
     project_of: Callable[[int], str | None] = no_project,
     preparing: Callable[[int], Awaitable[None]] = ready,
     places: Mapping[str, str] | None = None,
+    engines: Mapping[str, PoolEngine] | None = None,
+    state: str = "",
 ) -> LauncherByName:
     """Return what starts each thread's agent.
 
@@ -194,8 +203,15 @@ def launcher_of(
         project_of: the name of a thread's project.
         preparing: has a thread's directory made.
         places: values of further placeholders, the same for all threads.
+        engines: what runs agents on other machines, by name; entered by the caller.
+        state: the id of the state to which agents on other machines belong.
     """
-    launchers = {agent.name: local(agent, environ, marker, sessions_per_process, places) for agent in agents}
+    launchers: dict[str, Launcher] = {
+        agent.name: local(agent, environ, marker, sessions_per_process, places)
+        if agent.engine is None
+        else remote(agent, environ, (engines or {})[agent.engine], state)
+        for agent in agents
+    }
     of_projects = {
         (agent.name, project.name): replace(
             local(agents.profile(agent.name, project.name), environ, marker, sessions_per_process, places),
@@ -204,6 +220,7 @@ def launcher_of(
         )
         for agent in agents
         for project in agents.projects.values()
+        if agent.engine is None  # a project is a directory of this machine
     }
     return LauncherByName(launchers, name_of, home_of, of_projects, project_of, preparing)
 
@@ -228,6 +245,19 @@ def local(
         session_directory=agent.session_directory,
         start_timeout=agent.start_timeout,
         places=places or {},
+    )
+
+
+def remote(agent: AgentProfile, environ: Mapping[str, str], engine: PoolEngine, state: str) -> RemoteLauncher:
+    """Return what has an engine start one agent; the arguments are those of `launcher_of`."""
+    return RemoteLauncher(
+        argv=agent.command,
+        workspace=agent.workspace,
+        # Not the allow-list: this machine's HOME and PATH say nothing about another one.
+        env=named_environment(environ, agent.env) | dict(agent.fixed),
+        engine=engine,
+        labels={"state": state, "agent": agent.name},
+        start_timeout=agent.start_timeout,
     )
 
 

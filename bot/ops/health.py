@@ -53,6 +53,18 @@ class AgentHealth(_Told):
     leaked: int
 
 
+class NodeHealth(_Told):
+    """A machine that an engine runs agents on; as `pool.engines.model.NodeStatus`."""
+
+    engine: str
+    name: str
+    running: int
+    places: int | None
+    free_memory: int | None
+    reachable: bool
+    reason: str
+
+
 class LaneHealth(_Told):
     """A lane (Q6)."""
 
@@ -98,6 +110,7 @@ class Parts(_Told):
 
     discord: DiscordHealth
     agents: AgentHealth
+    nodes: tuple[NodeHealth, ...] = ()
     lanes: dict[str, LaneHealth]
     queues: QueueHealth
     schedules: ScheduleHealth = ScheduleHealth()

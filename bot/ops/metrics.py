@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bot.model import Lane, Outcome
-from bot.ops.health import AgentHealth, Health, LaneHealth, Parts, Status
+from bot.ops.health import AgentHealth, Health, LaneHealth, NodeHealth, Parts, Status
 from bot.work.observer import Observer, TurnReport
 
 _MINUTES = (1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1200, 1800, 3600)
@@ -190,6 +190,7 @@ class StateCollector(Collector):
             yield from _lanes(health.parts.lanes)
             yield from _work(health.parts)
             yield from _agents(health.parts.agents)
+            yield from _nodes(health.parts.nodes)
 
 
 def _lanes(lanes: dict[str, LaneHealth]) -> Iterator[Metric]:
@@ -233,6 +234,26 @@ def _agents(agents: AgentHealth) -> Iterator[Metric]:
     yield _counters("weft_agent_sessions_stopped", "Sessions that ended.", "reason", agents.stopped)
     yield CounterMetricFamily("weft_agent_deaths", "Agents that ended by themselves.", value=agents.died)
     yield CounterMetricFamily("weft_agents_leaked", "Agents that outlived their stop.", value=agents.leaked)
+
+
+def _nodes(nodes: Sequence[NodeHealth]) -> Iterator[Metric]:
+    """Tell how full the machines of engines are; nothing of what one does not say, rather than a 0."""
+    families: dict[str, tuple[str, Callable[[NodeHealth], float | None]]] = {
+        "weft_node_agents": ("Agents on a machine of an engine.", lambda node: node.running),
+        "weft_node_places": ("Agents that the machine takes at most.", lambda node: node.places),
+        "weft_node_free_memory_bytes": ("Memory that further agents may take.", lambda node: node.free_memory),
+        "weft_node_up": ("1 while the machine can be reached and takes agents.", _is_up),
+    }
+    for name, (text, value) in families.items() if nodes else ():
+        family = GaugeMetricFamily(name, text, labels=("engine", "node"))
+        for node in nodes:
+            if (found := value(node)) is not None:
+                family.add_metric((node.engine, node.name), found)
+        yield family
+
+
+def _is_up(node: NodeHealth) -> int:
+    return int(node.reachable and not node.reason)
 
 
 _STATES = ("live", "starting", "closing")

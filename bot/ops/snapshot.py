@@ -15,6 +15,7 @@ from bot.ops.health import (
     DiscordHealth,
     LaneHealth,
     LoopHealth,
+    NodeHealth,
     Parts,
     QueueHealth,
     ScheduleHealth,
@@ -53,6 +54,7 @@ def collect_snapshot(
     return Parts(
         discord=DiscordHealth(connected=watched.gateway.connected, latency_seconds=watched.gateway.latency),
         agents=agent_health(watched.pool),
+        nodes=node_health(watched.pool, redact),
         lanes=lane_health(work),
         queues=QueueHealth(
             waiting=work.waiting, threads=work.queues, longest=work.longest, cards=work.cards, pending=work.pending
@@ -61,6 +63,23 @@ def collect_snapshot(
         outcomes={str(outcome): outcomes.get(outcome, 0) for outcome in Outcome},
         store=StoreHealth(trouble=redact(watched.store.trouble), behind=watched.store.behind),
         loop=loop,
+    )
+
+
+def node_health(pool: ConnectionPool, redact: Callable[[str], str]) -> tuple[NodeHealth, ...]:
+    """Return how full the machines of all engines are, as they were last asked."""
+    return tuple(
+        NodeHealth(
+            engine=name,
+            name=node.name,
+            running=node.running,
+            places=node.places,
+            free_memory=node.free_memory,
+            reachable=node.reachable,
+            reason=redact(node.reason),
+        )
+        for name, nodes in pool.nodes().items()
+        for node in nodes
     )
 
 

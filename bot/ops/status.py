@@ -18,6 +18,7 @@ from bot.ops.health import (
     Health,
     LaneHealth,
     LoopHealth,
+    NodeHealth,
     Parts,
     QueueHealth,
     ScheduleHealth,
@@ -116,6 +117,7 @@ def _parts(parts: Parts) -> list[str]:
     return [
         _line("Discord", _discord(parts.discord)),
         _line("Agents", _agents(parts.agents)),
+        *(_line("Node", _node(node)) for node in parts.nodes),
         *(_line("Lane", f"{name}: {_lane(lane)}") for name, lane in parts.lanes.items()),
         _line("Queues", _queues(parts.queues)),
         *([_line("Schedules", _schedules(parts.schedules))] if parts.schedules != ScheduleHealth() else []),
@@ -141,6 +143,13 @@ def _agents(agents: AgentHealth) -> str:
     bad = {"died": agents.died, "failed to start": failed, "left something behind": agents.leaked}
     told = "".join(f"; {count} {what}" for what, count in bad.items() if count)
     return f"{now}, at most {agents.limit}{told}"
+
+
+def _node(node: NodeHealth) -> str:
+    full = f"{node.running} of {node.places} agents" if node.places is not None else f"{node.running} agents"
+    free = f", {node.free_memory / 2**30:.1f} GiB free" if node.free_memory is not None else ""
+    why = node.reason or ("" if node.reachable else "no answer")
+    return f"{node.engine}/{node.name}: {full}{free}" + (f"; {why}" if why else "")
 
 
 def _lane(lane: LaneHealth) -> str:

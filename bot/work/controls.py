@@ -214,7 +214,12 @@ class Controls:
             asking = sum(lane.lent for lane in self.scheduler.counts().values())
             counts, trouble = self.pool.counts(), self.store.trouble
             pool = describe_pool(
-                counts, running=len(self.runs.running), waiting=waiting, asking=asking, trouble=trouble
+                counts,
+                running=len(self.runs.running),
+                waiting=waiting,
+                asking=asking,
+                trouble=trouble,
+                nodes=self.pool.nodes(),
             )
             return "\n".join([pool, *self.budgets.describe(), *silences.describe()])
         running, slot = self.runs.in_thread(thread_id), self.pool.status(thread_id)

@@ -18,6 +18,7 @@ from acp.snapshot import Phase, TurnSnapshot
 from acp.turn import Turn
 from bot.reply.cards import turn_button
 from bot.reply.port import Body
+from bot.reply.sanitise import plain_line
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, crashed, interrupted
@@ -44,6 +45,7 @@ log = structlog.get_logger(__name__)
 
 ONE_BY_ONE = Body("-# This agent can't work on two requests of a thread at once: they run one after the other.")
 _REMEMBERED = 1000
+_WAITS_LIMIT = 80
 
 
 @dataclass(eq=False)
@@ -133,13 +135,21 @@ class Runs:
         )
         agent = self.thread_settings.agent_name_for(entry.thread_id)
         running = RunningTurn(entry, reply, turn, started=now, hard_timeout=limits.hard_timeout, agent=agent)
-        running.doing = partial(self.turns.projects.doing, entry.thread_id)
+        running.doing = partial(self._doing, entry.thread_id)
         running.extra = isinstance(claim, ExtraReservation)
         entry.attempts += 1
         # In the map before its task begins: a stop may come first, and has to find it.
         self.running[entry] = running
         self.events.started(running)
         self.tasks.start_soon(self._run, running, claim, name=f"turn {entry.place}")
+
+    def _doing(self, thread_id: int) -> str:
+        """Return what is done before the thread's agent is there, or what its start waits for; "" if nothing."""
+        if doing := self.turns.projects.doing(thread_id):
+            return doing
+        # An engine's words, with names of other people's making in them.
+        waits_for = self.pool.waits_for(thread_id)
+        return f"starting: {plain_line(waits_for, _WAITS_LIMIT)}" if waits_for else ""
 
     async def _run(self, running: RunningTurn, claim: Claim) -> None:
         end: TurnEnd | None = interrupted()

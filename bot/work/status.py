@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from acp.snapshot import Phase, TurnSnapshot
 from bot.model import Lane, QueueMode
 from bot.reply.live_status import SILENCE, why_silent
 from bot.reply.render import context_share, cost
-from bot.reply.sanitise import inline_code
+from bot.reply.sanitise import inline_code, plain_line
 from bot.work.queue.drop_rule import Drop
 from bot.work.queue.entry import Entry
 from bot.work.queue.scheduler import LaneCounts
 from bot.work.queue.thread_queue import ThreadQueue
+from pool.engines.model import NodeStatus
 from pool.model import PoolCounts, SlotStatus
 
 
@@ -95,13 +96,28 @@ def describe_thread(
     else:
         # Its own name as well: that in the settings is for people, and says nothing about what runs there.
         own = inline_code(slot.agent or "unnamed")
-        lines.append(f"Agent: {f'{inline_code(agent)} ({own})' if agent else own}, {slot.state.value}")
+        where = f" ({plain_line(slot.place, 80)})" if slot.place else ""
+        lines.append(f"Agent: {f'{inline_code(agent)} ({own})' if agent else own}, {slot.state.value}{where}")
     if project is not None:
         lines.append(f"Project: {inline_code(project)}")
     used = [context_share(snapshot), cost(snapshot)] if snapshot else []
     if any(used):
         lines.append("Used: " + ", ".join(filter(None, used)))
     return "\n".join(lines)
+
+
+def engine_in_short(nodes: Sequence[NodeStatus]) -> str:
+    """Return how full an engine is, and which of its machines take no agents, in a line."""
+    shown = [node_in_short(node) for node in nodes[:_MOST_SHOWN]]
+    return "; ".join(shown) + (f"; and {len(nodes) - _MOST_SHOWN} more" if len(nodes) > _MOST_SHOWN else "")
+
+
+def node_in_short(node: NodeStatus) -> str:
+    """Return how full a machine is: ``farm-1 3 of 8, 12.0 GiB free``."""
+    full = f"{node.running} of {node.places}" if node.places is not None else f"{node.running} running"
+    free = f", {node.free_memory / 2**30:.1f} GiB free" if node.free_memory is not None else ""
+    why = node.reason or ("" if node.reachable else "no answer")
+    return f"{plain_line(node.name, 40)} {full}{free}" + (f" ({plain_line(why, 80)})" if why else "")
 
 
 def describe_queue(queue: ThreadQueue, mode: QueueMode) -> str:
@@ -127,11 +143,13 @@ def describe_pool(
     waiting: int,
     asking: int = 0,
     trouble: str = "",
+    nodes: Mapping[str, Sequence[NodeStatus]] | None = None,
 ) -> str:
     """Return how busy the bot is over all threads, and what is wrong with its storage, if anything.
 
     Args:
         asking: turns that wait for somebody's answer. How full the lanes are is for operators: `weft status` says it.
+        nodes: how full the machines of each engine are, by its name.
     """
     lines = [f"{running} running, {waiting} waiting"]
     if asking:
@@ -139,6 +157,7 @@ def describe_pool(
     lines.append(
         f"Agents: {counts.live} live, {counts.starting} starting, {counts.closing} ending, at most {counts.limit}"
     )
+    lines += [f"On {plain_line(name, 40)}: {engine_in_short(known)}" for name, known in (nodes or {}).items() if known]
     # For everybody to see: while it lasts, a restart would lose what is accepted now.
     lines += [f"⚠️ Storage: {trouble}"] if trouble else []
     return "\n".join(lines)

@@ -257,6 +257,8 @@ class ThreadSettings:
             return unknown
         if project is not None and (refused := self._project_refused(thread_id, project)) is not None:
             return refused
+        if (refused := self._far_from_project(thread_id, name, project)) is not None:
+            return refused
         if thread_id is not None:
             if name is not None:
                 self.settle(thread_id, agent=name)
@@ -275,6 +277,19 @@ class ThreadSettings:
         on = f"works on {inline_code(now)}" if now is not None else "works on no project"
         text = f"This thread {on}, and that can't change. Use `/new project:{project}` in the channel for a new thread."
         return Answer(text, accepted=False)
+
+    def _far_from_project(self, thread_id: int | None, name: str | None, project: str | None) -> Answer | None:
+        """Refuse an agent that runs on another machine for work on a project, which is a directory of this one."""
+        if project is None and thread_id is not None:
+            project = self.project_name(thread_id)
+        known = self.agents.projects.get(project) if project is not None else None
+        if known is None:
+            return None
+        name = name or known.agent or (self.agent_of(thread_id) if thread_id is not None else self.agents.default)
+        if name not in self.agents or self.agents.profiles[name].engine is None:
+            return None
+        text = f"{inline_code(name)} runs on another machine and can't work on {inline_code(known.name)}."
+        return Answer(f"{text} Choose another agent, or no project.", accepted=False)
 
     def _agent_kept(self, thread_id: int) -> str | None:
         name = self._kept.get(thread_id, {}).get(_AGENT)

@@ -26,6 +26,7 @@ from bot.log import configure_logging
 from bot.mcp.place import NAME, candidates
 from bot.ops.doctor.account import check_discord
 from bot.ops.doctor.agents import check_agents, default_name
+from bot.ops.doctor.engines import check_engine
 from bot.ops.doctor.finding import Finding, Verdict, fail, warn
 from bot.ops.doctor.machine import (
     Unit,
@@ -47,6 +48,7 @@ from bot.redaction import Redactor
 _HELP = "What to do about each message: docs/troubleshooting.md (`weft init --examples DIR` copies the pages)"
 _SHORT, _LONG = 15.0, 60.0
 _END_OF_AGENT = 10.0
+_ENGINE_LIMIT = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def _checks_of(settings: Settings, env_file: Path, offline: bool, unit: Unit | N
         specs = specs_of(agents, environment, settings.state_dir)
         yield Check("node", partial(check_node, [spec.argv for spec in specs.values()], path))
         yield agents_check(specs, settings, secret_values(agents, environment))
+        yield from engines_checks(agents, environment, settings)
     token = token_of(settings)
     if not offline and (settings.discord_api or looks_like_token(token)) and token:
         yield Check("discord", partial(check_discord, settings, settings.discord_api or DISCORD, token), _LONG)
@@ -163,12 +166,24 @@ def specs_of(agents: Agents, environment: Mapping[str, str], state_dir: Path) ->
     places = ToolAccess(next(candidates(environment, state_dir, "")) / NAME).places()
     specs = {}
     for agent in sorted(agents, key=lambda one: one.name != agents.default):
+        if agent.engine is not None:
+            continue  # tried with its engine
         name = agent.name if agents.chosen else default_name(agent.command)
         base = fixed_part(agent.workspace)
         specs[name] = local(agent, environment, {}, places=places).spec_in(
             base, 0, str(base) if agent.wrapper else None
         )
     return specs
+
+
+def engines_checks(agents: Agents, environment: Mapping[str, str], settings: Settings) -> Iterator[Check]:
+    """Return the look at each engine, with the trial of its agents."""
+    limits = ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout)
+    redactor = Redactor([token_of(settings), *secret_values(agents, environment)])
+    for profile in agents.engines.values():
+        run = partial(check_engine, profile, agents, environment, limits, redactor.text)
+        # Every step has its own limit; this one is for what none of them covers.
+        yield Check("engine", run, _ENGINE_LIMIT)
 
 
 def agents_check(specs: Mapping[str, LaunchSpec], settings: Settings, secrets: list[str]) -> Check:

@@ -98,7 +98,7 @@ def check_agents_file(
         yield from (fail("agents", problem) for problem in exc.problems)
         return
     yield ok("agents", f"{', '.join(agents.names)} (default: {agents.default})")
-    for workspace in dict.fromkeys(agent.workspace for agent in agents):
+    for workspace in dict.fromkeys(agent.workspace for agent in agents if agent.engine is None):
         yield check_workspace(workspace, user)
     for agent in agents:
         yield from check_agent_variables(f"agents.{agent.name}.env", agent.env, environment)
@@ -114,7 +114,7 @@ def check_permissions(agent: AgentProfile) -> Finding:
     rules = agent.rules
     counts = f"{len(rules.allow)} to allow, {len(rules.deny)} to deny, {len(rules.two_person)} for two people"
     text = f"{agent.name}: mode {agent.mode}; rules: {counts}"
-    alone = agent.mode is Mode.ALLOW and not agent.wrapper
+    alone = agent.mode is Mode.ALLOW and not (agent.wrapper or agent.engine)
     return (
         warn("permissions", f"{text}; it may do whatever it asks for, with no wrapper around it (docs/isolation.md)")
         if alone

@@ -74,4 +74,4 @@ def test_every_setting_has_its_line() -> None:
     shown = {match[1] for line in LINES if (match := re.match(r"#?(\w+) = ", line))}
     tables = (_Agent, _Limits, _AgentPermissions, _Budget, _Project)
     every = {"default", *(key for table in tables for key in table.model_fields)}
-    assert shown == every - {"limits", "permissions"}
+    assert shown == every - {"limits", "permissions", "engine"}

@@ -9,6 +9,7 @@ import pytest
 from acp.schema import Cost
 from acp.snapshot import ContextUse, Phase, TurnSnapshot
 from bot.work.status import describe_pool, describe_thread
+from pool.engines.model import NodeStatus
 from pool.model import PoolCounts, SlotState, SlotStatus
 from tests.bot.reply.samples import snapshot, tool
 
@@ -23,7 +24,7 @@ def turn(**fields: Any) -> TurnSnapshot:
 
 
 def slot(agent: str | None = "claude", state: SlotState = SlotState.READY) -> SlotStatus:
-    return SlotStatus(state=state, busy=True, pid=1, last_used=0.0, generation=1, agent=agent)
+    return SlotStatus(state=state, busy=True, pid=1, place="", last_used=0.0, generation=1, agent=agent)
 
 
 def test_a_thread_where_nothing_runs_says_so() -> None:
@@ -117,6 +118,24 @@ def test_the_whole_bot_is_described_by_its_counts() -> None:
         "2 running, 5 waiting",
         "Agents: 3 live, 1 starting, 2 ending, at most 12",
     ]
+
+
+def test_the_machines_of_an_engine_are_told_with_what_is_wrong_with_them() -> None:
+    """P14."""
+    counts = PoolCounts(live=1, starting=0, closing=0, limit=12, busy=1)
+    nodes = {
+        "farm": [
+            NodeStatus("a", 3, 8, 12 * 2**30, reachable=True),
+            NodeStatus("b", 1, None, None, reachable=True),
+            NodeStatus("c", 0, 8, None, reachable=False),
+            NodeStatus("d", 0, 8, 2**30, reachable=True, reason="cordoned"),
+        ],
+        "unasked": (),
+    }
+    *_, line = describe_pool(counts, running=1, waiting=0, nodes=nodes).splitlines()
+    assert line == (
+        "On farm: a 3 of 8, 12.0 GiB free; b 1 running; c 0 of 8 (no answer); d 0 of 8, 1.0 GiB free (cordoned)"
+    )
 
 
 def test_the_whole_bot_says_how_many_turns_wait_for_a_person_and_what_is_wrong_with_its_storage() -> None:

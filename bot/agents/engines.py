@@ -1,0 +1,106 @@
+"""The engines of the settings: which kinds there are, what each can be told, and how one is made of that.
+
+An engine's library may not be installed: it is imported when one of its kind is made, and not to read the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from bot.wording import nearest, told
+from pool.engines.model import PoolEngine
+
+
+class ExtraMissing(Exception):
+    """The library of an engine is not installed; the text says how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKind:
+    """A kind of engine.
+
+    Attributes:
+        settings: what its table in the settings holds beside ``kind``.
+        engine: where its class is, as ``module:name``; made with its name and its settings.
+        extra: of the package, that has its library; "": it needs none.
+    """
+
+    settings: type[BaseModel]
+    engine: str
+    extra: str = ""
+
+    def make(self, name: str, settings: BaseModel) -> PoolEngine:
+        """Return an engine; nothing is asked of it yet.
+
+        Raises:
+            ExtraMissing: its library is not installed.
+        """
+        module, _, attribute = self.engine.partition(":")
+        try:
+            made = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as exc:
+            raise ExtraMissing(f"{exc.name} is not installed: pip install 'weft[{self.extra}]'") from exc
+        return cast("PoolEngine", cast("Callable[[str, Any], object]", made)(name, settings))
+
+
+KINDS: Mapping[str, EngineKind] = {}
+"""By the word that stands for ``kind``."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProfile:
+    """An engine in the settings."""
+
+    name: str
+    kind: str
+    settings: BaseModel
+
+    def make(self) -> PoolEngine:
+        """Return the engine itself; see `EngineKind.make`."""
+        return KINDS[self.kind].make(self.name, self.settings)
+
+
+def engine_of(name: str, table: Mapping[str, Any]) -> EngineProfile:
+    """Return the engine of a table of the settings in which `table_problems` finds nothing."""
+    kind = table["kind"]
+    return EngineProfile(name, kind, KINDS[kind].settings.model_validate(_without_kind(table)))
+
+
+def table_problems(table: Mapping[str, Any]) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Say what is wrong with an engine's table: the keys that lead to it, and what people read of it."""
+    kinds = ", ".join(KINDS)
+    kind = table.get("kind")
+    if not isinstance(kind, str):
+        yield ("kind",), f"is missing: one of {kinds}"
+        return
+    if kind not in KINDS:
+        yield ("kind",), f"there is no kind {kind!r}, only {kinds}"
+        return
+    settings = KINDS[kind].settings
+    try:
+        settings.model_validate(_without_kind(table))
+    except ValidationError as exc:
+        for error in exc.errors():
+            if error["type"] == "extra_forbidden":
+                near = nearest(str(error["loc"][-1]), settings.model_fields) if len(error["loc"]) == 1 else None
+                yield error["loc"], "there is no such setting" + (f"; did you mean {near}?" if near else "")
+            else:
+                yield error["loc"], told(error)
+
+
+def _without_kind(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != "kind"}
+
+
+def engines_problems(engines: Mapping[str, EngineProfile]) -> Iterator[tuple[str, str]]:
+    """Say which engines can't be made here: their name, and what to do."""
+    for engine in engines.values():
+        try:
+            engine.make()
+        except ExtraMissing as exc:
+            yield engine.name, str(exc)

@@ -1,0 +1,111 @@
+"""The whole bot with agents that an engine runs elsewhere: starts, ends, and what people read of machines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from bot.agents import engines
+from bot.agents.engines import EngineProfile
+from bot.agents.model import AgentProfile, Agents
+from bot.model import Outcome
+from bot.ops.snapshot import node_health
+from bot.sandbox import FakeDiscord
+from tests.agents import ScriptedAgent, scenario
+from tests.e2e.play import LIMIT, Play, play
+from tests.engines import nearby
+from tests.engines.nearby import NEARBY, NearbyEngine, NearbySettings
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices")]
+
+
+@pytest.fixture(autouse=True)
+def nearby_is_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "KINDS", {"nearby": NEARBY})
+    monkeypatch.setattr(nearby, "made", [])
+
+
+def far(directory: Path, agent: ScriptedAgent) -> Callable[[FakeDiscord, str], Agents]:
+    """Return one agent that works in directories of another machine."""
+    profile = AgentProfile("far", agent.argv, f"{directory}/there/{{thread_id}}", engine="farm", tools=False)
+    engine = EngineProfile("farm", "nearby", NearbySettings())
+    return lambda _discord, _workspace: Agents({"far": profile}, "far", engines={"farm": engine})
+
+
+@asynccontextmanager
+async def playing(directory: Path, agent: ScriptedAgent, **settings: Any) -> AsyncIterator[tuple[Play, NearbyEngine]]:
+    async with play(directory, agent, agents=far(directory, agent), **settings) as game:
+        yield game, nearby.made[-1]
+
+
+async def said(game: Play, place_id: int) -> str:
+    """Return what /status says in a place."""
+    status = await game.owner.slash(place_id, "status")
+    return str((status.response or {}).get("content"))
+
+
+async def test_an_agent_runs_where_its_engine_puts_it(tmp_path: Path) -> None:
+    """P14: it is labelled, found again by a sweep before the first start, and shown in /status."""
+    async with playing(tmp_path, scenario(tmp_path)) as (game, engine):
+        assert len(engine.swept) == 1
+        thread_id, outcome = await game.ask("hello")
+        assert outcome is Outcome.ANSWERED
+        [spec] = engine.specs
+        assert (spec.labels["thread"], spec.labels["agent"]) == (str(thread_id), "far")
+        assert spec.labels["state"] == engine.swept[0]
+        # Nothing of this machine's environment goes there.
+        assert dict(spec.env) == {}
+        assert "on near-1" in await said(game, thread_id)
+        # In a channel it is about all of them, as they were at the last look.
+        everywhere = await said(game, game.discord.channel_id)
+        assert "of 8, 1.0 GiB free" in everywhere
+        assert "0 of 4 (no route to host)" in everywhere
+        health = node_health(game.on_stage.bot.pool, str)
+        assert [(one.engine, one.name, one.reachable) for one in health] == [
+            ("farm", "near-1", True),
+            ("farm", "near-2", False),
+        ]
+
+
+async def test_an_agent_that_is_lost_in_a_turn_is_told_and_the_next_message_goes_on(tmp_path: Path) -> None:
+    """P14, O1: what was said so far stays."""
+    agent = scenario(tmp_path, words={"lose": [{"text": "half"}, {"hang": True}]}, store=str(tmp_path / "sessions"))
+    async with playing(tmp_path, agent) as (game, engine):
+        thread_id = await game.mention("lose it")
+        await game.until_shown(thread_id, "half")
+        [lost] = engine.agents
+        lost.lose("near-1 is gone")
+        assert await game.outcome(thread_id) is Outcome.AGENT_UNREACHABLE
+        await game.until_shown(thread_id, "connection lost: near-1 is gone")
+        again = await game.say(thread_id, "go on")
+        assert await game.outcome(again) is Outcome.ANSWERED
+        assert len(engine.specs) == 2
+
+
+async def test_what_a_start_waits_for_is_shown(tmp_path: Path) -> None:
+    """P14: Pending is told in the thread like any other wait."""
+    async with playing(tmp_path, scenario(tmp_path)) as (game, engine):
+        engine.hold = anyio.Event()
+        thread_id = await game.mention("hello")
+        await game.until_begun(thread_id)
+        with anyio.fail_after(LIMIT):
+            while "2 Insufficient memory" not in await said(game, thread_id):  # noqa: ASYNC110 - nobody else is told
+                await anyio.sleep(0.05)
+        engine.hold.set()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+
+
+async def test_an_engine_that_is_away_is_told_and_is_tried_again(tmp_path: Path) -> None:
+    """P14, P7."""
+    async with playing(tmp_path, scenario(tmp_path)) as (game, engine):
+        engine.away = "Connection refused"
+        thread_id, outcome = await game.ask("hello")
+        assert outcome is Outcome.COULD_NOT_START
+        await game.until_shown(thread_id, "near-1 does not answer: Connection refused")
+        engine.away = ""
+        assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
