@@ -424,7 +424,7 @@ POSTGRES_STEPS: Final[tuple[tuple[str, ...], ...]] = (
             payload TEXT COLLATE "C" NOT NULL
         )
         """,
-        "CREATE TABLE state (single BOOLEAN PRIMARY KEY CHECK (single), format BIGINT NOT NULL, identity TEXT NOT NULL)",
+        "CREATE TABLE state (single BOOLEAN PRIMARY KEY, format BIGINT NOT NULL, identity TEXT NOT NULL)",
         "CREATE TABLE writers (writer TEXT PRIMARY KEY, batch BIGINT NOT NULL, at BIGINT NOT NULL)",
     ),
 )
