@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import anyio
+import structlog
 
 from acp.connection import open_connection
 from acp.engine import LaunchSpec
@@ -46,4 +47,5 @@ async def hold(what: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for `matrix.killed_bot`
     anyio.run(hold, json.loads(sys.argv[1]))

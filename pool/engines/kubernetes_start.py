@@ -1,0 +1,149 @@
+"""The start of an agent in a pod: its claim, its pod, the wait until it runs, and the first words.
+
+Who calls it bounds it, and removes the pod when it fails. The mutable state is what the pod waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import anyio
+
+from acp.engine import LaunchSpec
+from acp.errors import AgentSpawnError, SpawnFailure
+from acp.shutdown import StopLimits
+from pool.engines.kubernetes_api import CLAIMS, CONFLICT, EVENTS, PODS, ApiError, KubeApi
+from pool.engines.kubernetes_manifest import CONTAINER, claim, pod
+from pool.engines.kubernetes_settings import KubernetesSettings
+from pool.engines.kubernetes_status import (
+    Waiting,
+    event_words,
+    is_over,
+    is_running,
+    node_of,
+    waiting_for,
+    why_it_never_ran,
+)
+from pool.engines.kubernetes_times import Times
+from pool.engines.kubernetes_watch import SeenPod
+
+_LOOK = 5.0
+
+ATTACH = [("container", CONTAINER), ("stdin", "true"), ("stdout", "true"), ("stderr", "true"), ("tty", "false")]
+
+
+class PodStart:
+    """One start.
+
+    Attributes:
+        seen: the pod.
+        asked: whether the API was asked to make it; it may have done so without an answer.
+        waiting: what it waits for.
+    """
+
+    def __init__(
+        self, api: KubeApi, seen: SeenPod, spec: LaunchSpec, settings: KubernetesSettings, times: Times
+    ) -> None:
+        self.seen = seen
+        self.asked = False
+        self.waiting = Waiting("waiting for the cluster", SpawnFailure.UNREACHABLE)
+        self._api = api
+        self._spec = spec
+        self._settings = settings
+        self._times = times
+
+    def tell(self, waiting: Waiting) -> None:
+        """Say what it waits for, once for each change."""
+        changed, self.waiting = waiting.words != self.waiting.words, waiting
+        if changed:
+            self._spec.tell(waiting.words)
+
+    def too_late(self, seconds: float) -> AgentSpawnError:
+        """Return what to tell when the time is over."""
+        return AgentSpawnError(f"{self.waiting.words} (for {seconds:g} s)", failure=self.waiting.failure)
+
+    async def make(self, run: str, avoid: Iterable[str]) -> None:
+        """Make the claim, if there is to be one, and the pod; a full quota is waited for.
+
+        Raises:
+            AgentSpawnError: the cluster refuses one of them.
+        """
+        if self._settings.volume.new_claim is not None:
+            path = CLAIMS
+            await self._post(path, claim(self._spec, self._settings), "to make a claim")
+        self.asked = True
+        body = pod(self.seen.name, self._spec, self._settings, run, avoid=avoid, limits=StopLimits())
+        made = await self._post(PODS, body, "to make pods")
+        if made is not None:
+            self.seen.saw(made)
+            return
+        # An earlier try got through without an answer: nobody else has this name.
+        try:
+            await self.seen.look(self._api)
+        except ApiError as exc:
+            raise exc.spawn_error("to read pods") from exc
+
+    async def _post(self, path: str, body: dict[str, object], what: str) -> dict[str, object] | None:
+        """Return what was made; None: it is there already."""
+        while True:
+            try:
+                return await self._api.request("POST", path, body)
+            except ApiError as exc:
+                if exc.status == CONFLICT and exc.reason == "AlreadyExists":
+                    return None
+                error = exc.spawn_error(what)
+                if not exc.over_quota:
+                    raise error from exc
+            self.tell(Waiting(str(error), error.failure))
+            await anyio.sleep(self._times.quota)
+
+    async def until_it_runs(self) -> None:
+        """Wait until the pod runs.
+
+        Raises:
+            AgentSpawnError: it never will.
+        """
+        bound = troubled = 0.0
+        while True:
+            state, now = self.seen.pod or {}, anyio.current_time()
+            # 1. It runs, or nothing of it ever will.
+            if self.seen.gone:
+                raise AgentSpawnError("the pod was deleted while it started", failure=SpawnFailure.OTHER)
+            if is_over(state):
+                failure, words = why_it_never_ran(state, self._settings.image)
+                raise AgentSpawnError(words, failure=failure)
+            if is_running(state):
+                return
+            # 2. It waits, and what for is told.
+            waiting = waiting_for(state)
+            bound = (bound or now) if waiting.mounting else 0.0
+            if waiting.mounting and now - bound > self._times.events:
+                bound, waiting = now, await self._with_events(waiting)
+            elif waiting.mounting and self.waiting.mounting:
+                waiting = self.waiting  # what its events have said counts until they say something else
+            self.tell(waiting)
+            # 3. The cluster tries again what fails, but not everything gets better by that.
+            troubled = (troubled or now) if waiting.lasting else 0.0
+            if waiting.final or (waiting.lasting and now - troubled > self._times.image):
+                raise AgentSpawnError(waiting.words, failure=waiting.failure)
+            if not await self.seen.change(min(_LOOK, self._times.events, self._times.image)):
+                await self._look()
+
+    async def _look(self) -> None:
+        try:
+            await self.seen.look(self._api)
+        except ApiError as exc:
+            if not exc.passing:
+                raise exc.spawn_error("to read pods") from exc
+
+    async def _with_events(self, waiting: Waiting) -> Waiting:
+        """Add what the cluster says elsewhere: a volume that can't be attached is in the events only."""
+        query = [("fieldSelector", f"involvedObject.name={self.seen.name}"), ("limit", "50")]
+        path = EVENTS
+        try:
+            answer = await self._api.request("GET", path, query=query, retry=False)
+        except ApiError:
+            return waiting  # not everybody may read them
+        words = event_words(answer.get("items") or ())
+        node = node_of(self.seen.pod or {})
+        return Waiting(f"starting on {node}: {words}", mounting=True) if words else waiting
