@@ -13,17 +13,22 @@ from tests.agents import scenario
 from tests.agents.behaviours import claude_turn, codex_turn, gemini_turn, opencode_turn, retried_text
 from tests.agents.scenario import text_update, usage_update
 from tests.e2e.play import play
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
 Turn = Callable[..., list[dict[str, Any]]]
 BEHAVIOURS = [
-    ("opencode", opencode_turn, "once"),
     ("claude", claude_turn, "allow-once"),
-    ("codex", codex_turn, "allow_once"),
     ("gemini", gemini_turn, "proceed_once"),
+    ("opencode", opencode_turn, "once"),
+    ("codex", codex_turn, "allow_once"),
 ]
-FOUR = pytest.mark.parametrize(("behaviour", "turn", "allow"), BEHAVIOURS, ids=[name for name, _, _ in BEHAVIOURS])
+FOUR = pytest.mark.parametrize(
+    ("behaviour", "turn", "allow"),
+    [*BEHAVIOURS[:2], *in_soak(BEHAVIOURS[2:])],
+    ids=[name for name, _, _ in BEHAVIOURS],
+)
 
 
 @FOUR

@@ -29,6 +29,7 @@ from bot.model import Outcome
 from tests.agents import Step, alive, scenario
 from tests.e2e.play import Play, play
 from tests.e2e.witness import witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -56,12 +57,11 @@ def deaths(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize(
     ("death", "described"),
     [
-        ({"exit": 1}, "exit status 1"),
         ({"exit": 0}, "exit status 0"),
         ({"kill": signal.SIGSEGV}, "signal 11 (SIGSEGV)"),
-        ({"kill": signal.SIGKILL}, "signal 9 (SIGKILL)"),
+        *in_soak([({"exit": 1}, "exit status 1"), ({"kill": signal.SIGKILL}, "signal 9 (SIGKILL)")]),
     ],
-    ids=["exit 1", "exit 0", "SIGSEGV", "SIGKILL"],
+    ids=["exit 0", "SIGSEGV", "exit 1", "SIGKILL"],
 )
 async def test_a_death_in_a_turn_is_noticed_within_a_second_and_told_with_how_it_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, death: Step, described: str, held: bool

@@ -36,6 +36,7 @@ from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.witness import conversing, gone, hurry, witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -117,11 +118,10 @@ def ours() -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("death", "described"),
     [
-        ({"exit": 3}, "exit status 3"),
-        ({"kill": signal.SIGSEGV}, "signal 11 (SIGSEGV)"),
         ({"kill": signal.SIGKILL}, "signal 9 (SIGKILL)"),
+        *in_soak([({"exit": 3}, "exit status 3"), ({"kill": signal.SIGSEGV}, "signal 11 (SIGSEGV)")]),
     ],
-    ids=["exit", "SIGSEGV", "SIGKILL"],
+    ids=["SIGKILL", "exit", "SIGSEGV"],
 )
 async def test_nothing_outlives_an_agent_that_dies_in_a_turn(tmp_path: Path, death: Step, described: str) -> None:
     """P9, T1"""

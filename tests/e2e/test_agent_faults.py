@@ -201,30 +201,26 @@ async def test_unknown_requests_are_refused_at_once_and_unknown_notifications_ig
 # --- errors --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("steps", "outcome", "words"),
-    [
-        (opencode_error(), Outcome.FAILED, ["bad request"]),
-        (claude_error(), Outcome.FAILED, ["API Error: 400", "Internal error"]),
-        (codex_error(), Outcome.ANSWERED, ["stream disconnected"]),
-        (gemini_error(401, "unauthorized"), Outcome.FAILED, ["unauthorized"]),
-        (gemini_error(500), Outcome.FAILED, ["terminated"]),
-        ([{"text": "so far "}, *auth_error()], Outcome.FAILED, ["so far", "log in"]),
-    ],
-    ids=["opencode", "claude", "codex", "gemini 401", "gemini 500", "login"],
-)
-async def test_each_shape_of_an_error_ends_the_turn_with_its_message(
-    tmp_path: Path, steps: list[dict[str, object]], outcome: Outcome, words: list[str]
-) -> None:
-    """O1: the four agents tell their model's failures in four ways."""
-    agent = scenario(tmp_path, steps, [{"echo": True}])
+SHAPES: dict[str, tuple[list[Step], Outcome, list[str]]] = {
+    "opencode": (opencode_error(), Outcome.FAILED, ["bad request"]),
+    "claude": (claude_error(), Outcome.FAILED, ["API Error: 400", "Internal error"]),
+    "codex": (codex_error(), Outcome.ANSWERED, ["stream disconnected"]),
+    "gemini401": (gemini_error(401, "unauthorized"), Outcome.FAILED, ["unauthorized"]),
+    "gemini500": (gemini_error(500), Outcome.FAILED, ["terminated"]),
+    "login": ([{"text": "so far "}, *auth_error()], Outcome.FAILED, ["so far", "log in"]),
+}
+
+
+async def test_each_shape_of_an_error_ends_the_turn_with_its_message(tmp_path: Path) -> None:
+    """O1, O4: the four agents tell their model's failures in four ways."""
+    agent = scenario(tmp_path, words={name: steps for name, (steps, _, _) in SHAPES.items()})
     async with play(tmp_path, agent) as game:
-        thread_id, ended = await game.ask("go")
-        assert ended is outcome
-        for word in words:
-            assert word in game.shown(thread_id)
-        follow_up = await game.say(thread_id, "again")
-        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        threads = {name: await game.mention(name) for name in SHAPES}
+        for name, (_, outcome, words) in SHAPES.items():
+            assert (name, await game.outcome(threads[name])) == (name, outcome)
+            assert [word for word in words if word not in game.shown(threads[name])] == []
+        for thread_id in threads.values():
+            assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
 
 
 async def test_a_failure_in_one_thread_changes_nothing_in_another(tmp_path: Path) -> None:

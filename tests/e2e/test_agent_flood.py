@@ -28,6 +28,7 @@ from bot.model import Outcome
 from tests.agents import Step, scenario
 from tests.e2e.play import Play
 from tests.e2e.witness import witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -83,7 +84,7 @@ async def test_many_small_chunks_are_few_edits(tmp_path: Path) -> None:
         assert len(game.replies(thread_id)) <= 9
 
 
-@pytest.mark.parametrize("size", [MB, 10 * MB])
+@pytest.mark.parametrize("size", [MB, *in_soak([10 * MB])])
 async def test_a_long_line_within_the_limit_is_shown_whole(tmp_path: Path, size: int) -> None:
     """T9, D4"""
     steps: list[Step] = [{"flood": size, "times": 1}, {"text": "the end"}]

@@ -29,6 +29,7 @@ from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.agents.scenario import allow_options
 from tests.e2e.play import Play, play
 from tests.e2e.witness import witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -71,7 +72,7 @@ async def test_a_request_that_nobody_answers_is_rejected_and_its_card_says_so(tm
         assert game.replies(thread_id)[-1].content.startswith("no\n-# ")
 
 
-@pytest.mark.parametrize("kind", ["allow_always", "zzz", ""])
+@pytest.mark.parametrize("kind", ["zzz", *in_soak(["allow_always", ""])])
 async def test_a_request_that_can_not_be_rejected_is_cancelled_when_its_time_is_up(tmp_path: Path, kind: str) -> None:
     """D6: an option of an unknown kind says neither yes nor no."""
     agent = asking(tmp_path, allow_options(("yes", kind)))

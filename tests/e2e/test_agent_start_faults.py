@@ -40,6 +40,7 @@ from tests.agents import ScriptedAgent, scenario
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import connected, mention, shown, until_shown
 from tests.e2e.witness import gone, hurry, witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -86,12 +87,16 @@ def remove_workspace(program: Path) -> None:
     ("fault", "line"),
     [
         (remove, "{program} could not be started: not found"),
-        (lock, "{program} could not be started: not executable"),
         (misname_interpreter, "{program} names an interpreter that does not exist"),
-        (garble, "{program} could not be started: not a program this machine can run"),
-        (remove_workspace, "{workspace} is not a directory"),
+        *in_soak(
+            [
+                (lock, "{program} could not be started: not executable"),
+                (garble, "{program} could not be started: not a program this machine can run"),
+                (remove_workspace, "{workspace} is not a directory"),
+            ]
+        ),
     ],
-    ids=["missing", "not executable", "bad interpreter", "wrong format", "no directory"],
+    ids=["missing", "bad interpreter", "not executable", "wrong format", "no directory"],
 )
 async def test_an_agent_that_cannot_be_started_is_told_at_once_with_the_reason(
     tmp_path: Path, fault: Callable[[Path], None], line: str
@@ -206,8 +211,8 @@ async def answered_again(game: Play, thread_id: int) -> None:
 @pytest.mark.parametrize(
     ("method", "line"),
     [
-        ("initialize", "the agent did not answer within 2 s"),
         ("session/new", "session/new was not answered within 2 s"),
+        *in_soak([("initialize", "the agent did not answer within 2 s")]),
     ],
 )
 async def test_a_start_that_is_never_answered_is_given_up_and_leaves_no_process(
@@ -339,8 +344,12 @@ async def test_an_agent_that_wants_a_login_says_so(tmp_path: Path) -> None:
     ("wrapper", "said"),
     [
         (["sh", "-c", "echo no wall today >&2; exit 7", "--"], ["no wall today", "7"]),
-        (["sh", "-c", "kill -KILL $$", "--"], ["SIGKILL"]),
-        (["env", "/no/such/program"], ["No such file or directory", "127"]),
+        *in_soak(
+            [
+                (["sh", "-c", "kill -KILL $$", "--"], ["SIGKILL"]),
+                (["env", "/no/such/program"], ["No such file or directory", "127"]),
+            ]
+        ),
     ],
 )
 async def test_a_wrapper_that_fails_says_why(tmp_path: Path, wrapper: list[str], said: list[str]) -> None:

@@ -18,6 +18,7 @@ from tests.agents import Gate, Step, scenario
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.test_questions import buttons, card
 from tests.e2e.tools import call, told
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -235,7 +236,7 @@ async def test_a_form_and_free_words_are_asked_for(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("end", ["decline", "time-out", "stop", "withdrawn", "death"])
+@pytest.mark.parametrize("end", ["time-out", "death", *in_soak(["decline", "stop", "withdrawn"])])
 async def test_a_question_that_nobody_answers_ends_and_its_card_says_so(end: str, tmp_path: Path) -> None:
     """M2, C6, T6, P9"""
     asked = call("ask", question="Which?", options=["a", "b"], wait=end in ("decline", "time-out", "stop"))

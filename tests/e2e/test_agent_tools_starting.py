@@ -16,6 +16,7 @@ from tests.agents import Gate, Step, scenario
 from tests.e2e.play import LIMIT, play
 from tests.e2e.process import connected, mention, run, until_shown
 from tests.e2e.tools import call, refusals, told
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -85,7 +86,7 @@ async def test_what_may_not_be_started_is_refused_with_the_reason(tmp_path: Path
         assert starts(game.discord) == []
 
 
-@pytest.mark.parametrize("where", ["private", "direct", "read only"])
+@pytest.mark.parametrize("where", ["private", *in_soak(["direct", "read only"])])
 async def test_nothing_is_started_where_the_requester_could_not_or_others_would_read_it(
     where: str, tmp_path: Path
 ) -> None:
@@ -136,7 +137,7 @@ async def test_the_requesters_budget_and_number_of_messages_hold(tmp_path: Path)
         assert why.startswith("Too many messages in the name of this person. Try again in ")
 
 
-@pytest.mark.parametrize("moment", ["before the message", "after the message", "after the thread"])
+@pytest.mark.parametrize("moment", ["after the message", *in_soak(["before the message", "after the thread"])])
 async def test_a_kill_leaves_no_thread_twice_and_none_without_its_prompt(moment: str, tmp_path: Path) -> None:
     """M2, R2: and the turn that is continued finds what it has started."""
     gate = Gate(tmp_path / "gate")

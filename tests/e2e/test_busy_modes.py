@@ -27,9 +27,8 @@ pytestmark = [
     pytest.mark.parametrize(
         ("kind", "chosen"),
         [
-            ("queues", "by the first word"),
             ("steers", "for the thread"),
-            *in_soak((kind, "by the first word") for kind in AGENTS if kind != "queues"),
+            *in_soak((kind, "by the first word") for kind in AGENTS),
             *in_soak([("queues", "for the thread")]),
         ],
     ),

@@ -20,6 +20,7 @@ from tests.e2e.busy import (
     until_gone,
 )
 from tests.e2e.play import hurry_discord, play, until_marked
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -120,7 +121,9 @@ async def test_clearing_the_queue_takes_the_notice_of_all_that_waited_away(
         assert posted == set()
 
 
-@pytest.mark.parametrize(("first", "then"), [("drop", "now"), ("now", "drop"), ("drop", "drop"), ("now", "now")])
+@pytest.mark.parametrize(
+    ("first", "then"), [("drop", "now"), *in_soak([("now", "drop"), ("drop", "drop"), ("now", "now")])]
+)
 async def test_a_press_that_comes_too_late_is_answered_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, then: str
 ) -> None:

@@ -22,6 +22,7 @@ from tests.e2e.process import (
     until_rows,
     until_shown,
 )
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -40,7 +41,7 @@ async def end(bot: Run, how: signal.Signals) -> None:
     assert await bot.signalled(how) == (0 if how is signal.SIGTERM else -signal.SIGKILL)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGKILL, *in_soak([signal.SIGTERM])])
 async def test_what_waits_goes_on_after_a_restart_with_its_mode_and_in_its_order(
     tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -88,7 +89,7 @@ async def test_what_waits_in_a_thread_that_was_just_opened_goes_on_although_only
             await end(again, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, *in_soak([signal.SIGKILL])])
 async def test_notice_and_reactions_of_a_busy_thread_are_put_right_by_the_next_start(
     tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -206,7 +207,7 @@ async def test_a_row_that_was_still_being_collected_is_not_lost(tmp_path: Path) 
             await end(again, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGKILL, *in_soak([signal.SIGTERM])])
 async def test_a_chosen_mode_holds_after_a_restart(tmp_path: Path, how: signal.Signals) -> None:
     """Q2, R2"""
     agent = scenario(tmp_path, words={"first": HANG}, resume=True)
@@ -227,7 +228,7 @@ async def test_a_chosen_mode_holds_after_a_restart(tmp_path: Path, how: signal.S
             await end(again, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGKILL, *in_soak([signal.SIGTERM])])
 async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once(tmp_path: Path, how: signal.Signals) -> None:
     """R2, Q2, O1: none of its messages is run again by itself, and none is forgotten."""
     gate = Gate(tmp_path / "gate")
@@ -273,7 +274,7 @@ async def test_what_is_older_than_a_stop_of_all_is_not_run_after_a_kill_either(t
             await end(last, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, *in_soak([signal.SIGKILL])])
 async def test_what_was_edited_or_deleted_while_the_bot_was_away_is_asked_as_it_reads_then(
     tmp_path: Path, how: signal.Signals
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.agents import scenario
 from tests.e2e.busy import friends
 from tests.e2e.play import hurry_discord, play
 from tests.e2e.process import connected, run, until_answered
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -150,15 +152,17 @@ async def test_a_link_brings_a_message_that_its_author_can_read_and_no_other(tmp
 
 
 FAULTS = {
-    "429": (Fault.rate_limited(30.0), 1),
     "banned": (Fault.rate_limited(30.0, via=False), 1),
     "503": (status(503), 1000),
+    "429": (Fault.rate_limited(30.0), 1),
     "403": (status(403, 50013), 1),
     "time-out": (Fault.delay(30.0), 1),
 }
 
 
-@pytest.mark.parametrize(("fault", "times"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "times"), [*islice(FAULTS.values(), 2), *in_soak(islice(FAULTS.values(), 2, None))], ids=FAULTS
+)
 async def test_a_look_up_that_fails_costs_a_line_and_no_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault, times: int
 ) -> None:

@@ -10,8 +10,9 @@ import pytest
 from bot.model import Outcome
 from tests.agents import Gate, scenario
 from tests.e2e.play import play
+from tests.repeat import in_soak
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.parametrize("drain", [0.05, 0.0], ids=["drain", "no drain"])]
+pytestmark = [pytest.mark.asyncio, pytest.mark.parametrize("drain", [0.05, *in_soak([0.0])])]
 
 FOOTER = re.compile(r"^-# \d+ s", re.MULTILINE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +13,7 @@ from bot.sandbox import Fault, delay, status
 from tests.agents import Gate, Step, scenario
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.witness import witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_discord")]
 
@@ -31,14 +33,17 @@ def tries(game: Play, method: str, thread_id: int) -> int:
 
 
 FAULTS = {
+    "reset after": (Fault.RESET_AFTER, 3),
     "503 storm": (status(503), 5),
     "500": (status(500), 1),
     "reset before": (Fault.RESET_BEFORE, 3),
-    "reset after": (Fault.RESET_AFTER, 3),
 }
+EACH_FAULT = pytest.mark.parametrize(
+    ("fault", "times"), [*islice(FAULTS.values(), 2), *in_soak(islice(FAULTS.values(), 2, None))], ids=FAULTS
+)
 
 
-@pytest.mark.parametrize(("fault", "times"), FAULTS.values(), ids=FAULTS)
+@EACH_FAULT
 async def test_sends_that_fail_are_tried_again_and_post_one_message(tmp_path: Path, fault: Fault, times: int) -> None:
     """O1, O2, D3, O4: one try more than failed; the nonce keeps Discord from posting it twice."""
     agent = scenario(tmp_path, words=words(tmp_path))
@@ -53,7 +58,7 @@ async def test_sends_that_fail_are_tried_again_and_post_one_message(tmp_path: Pa
         assert agent.prompts()[1:] == ["hello", "again"]
 
 
-@pytest.mark.parametrize(("fault", "times"), FAULTS.values(), ids=FAULTS)
+@EACH_FAULT
 async def test_edits_that_fail_are_tried_again_and_the_final_text_is_complete(
     tmp_path: Path, fault: Fault, times: int
 ) -> None:
@@ -101,7 +106,9 @@ async def test_an_edit_that_times_out_is_tried_again(tmp_path: Path) -> None:
         assert texts(game, thread_id) == ["one two"]
 
 
-@pytest.mark.parametrize("fault", [status(503), Fault.RESET_BEFORE, Fault.RESET_AFTER], ids=["503", "before", "after"])
+@pytest.mark.parametrize(
+    "fault", [Fault.RESET_AFTER, *in_soak([Fault.RESET_BEFORE, status(503)])], ids=["after", "before", "503"]
+)
 async def test_a_failure_while_the_thread_is_opened_opens_it_once(tmp_path: Path, fault: Fault) -> None:
     """O1, D1, O4: and the first sign, the reaction, fails as well."""
     agent = scenario(tmp_path, words=words(tmp_path))

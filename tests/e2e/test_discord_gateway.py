@@ -15,6 +15,7 @@ from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.e2e.play import LIMIT, Play
 from tests.e2e.process import first_lines
 from tests.e2e.witness import WITNESS, witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_discord")]
 
@@ -68,7 +69,7 @@ async def cut_off(fd: FakeDiscord) -> AsyncIterator[None]:
         yield
 
 
-@pytest.mark.parametrize("lost", [closed, asked_to_reconnect, cut_off])
+@pytest.mark.parametrize("lost", [cut_off, *in_soak([closed, asked_to_reconnect])])
 async def test_a_turn_goes_on_through_a_connection_that_is_resumed(
     tmp_path: Path, lost: Callable[[FakeDiscord], AbstractAsyncContextManager[None]]
 ) -> None:
@@ -179,7 +180,10 @@ async def test_an_event_that_comes_twice_is_one_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("MESSAGE_CREATE", {"id": "not a number"}), ("THREAD_UPDATE", {"id": "1"}), ("GUILD_CREATE", {"id": None})],
+    [
+        ("MESSAGE_CREATE", {"id": "not a number"}),
+        *in_soak([("THREAD_UPDATE", {"id": "1"}), ("GUILD_CREATE", {"id": None})]),
+    ],
 )
 async def test_a_malformed_event_costs_itself_alone(tmp_path: Path, name: str, data: dict[str, object]) -> None:
     """O2, O4, D3: the connection stays, the turns go on, and what is posted after it is answered."""

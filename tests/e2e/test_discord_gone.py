@@ -14,6 +14,7 @@ from bot.sandbox import FakeDiscord
 from tests.agents import Gate, alive, scenario
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.witness import gone, witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -72,7 +73,7 @@ async def running(game: Play) -> int:
 
 
 @QUICK
-@pytest.mark.parametrize("goes", [_thread_deleted, _thread_locked, _channel_deleted])
+@pytest.mark.parametrize("goes", [_channel_deleted, *in_soak([_thread_deleted, _thread_locked])])
 async def test_a_thread_that_goes_ends_its_turn_its_queue_and_its_agent(
     tmp_path: Path, goes: Callable[[FakeDiscord, int], Awaitable[None]]
 ) -> None:
@@ -92,7 +93,7 @@ async def test_a_thread_that_goes_ends_its_turn_its_queue_and_its_agent(
 
 
 @QUICK
-@pytest.mark.parametrize("goes", [_writing_forbidden, _hidden, _unheard])
+@pytest.mark.parametrize("goes", [_unheard, *in_soak([_writing_forbidden, _hidden])])
 async def test_a_thread_that_refuses_everything_is_tried_three_times_at_most(
     tmp_path: Path, goes: Callable[[FakeDiscord, int], Awaitable[None]]
 ) -> None:

@@ -15,6 +15,7 @@ from bot.sandbox import Fault, RateLimits, html, rate_limited
 from tests.agents import Gate, Step, scenario
 from tests.e2e.play import Play, play
 from tests.e2e.witness import witnessed, words
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -83,7 +84,9 @@ async def test_a_global_limit_is_waited_out_by_all_threads_and_nobody_insists(tm
 
 
 @QUICK
-@pytest.mark.parametrize("page", [html(429), html(403), rate_limited(1.0, via=False)], ids=["429", "403", "no Via"])
+@pytest.mark.parametrize(
+    "page", [html(403), *in_soak([html(429), rate_limited(1.0, via=False)])], ids=["403", "429", "no Via"]
+)
 async def test_a_ban_by_the_proxy_before_discord_ends_no_turn_and_loses_no_text(tmp_path: Path, page: Fault) -> None:
     """D3, D10, O1: such an answer says nothing about the thread, so the thread is not given up."""
     gate = Gate(tmp_path / "gate")

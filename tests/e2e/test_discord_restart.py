@@ -26,6 +26,7 @@ from tests.e2e.process import (
     until_rows,
     until_shown,
 )
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -95,7 +96,7 @@ async def test_what_edits_that_are_refused_for_an_hour_would_show_is_sent_at_onc
 
 @pytest.mark.parametrize(
     ("end", "begun"),
-    [(killed, True), (killed, False), (hurried, True)],
+    [(killed, True), *in_soak([(killed, False), (hurried, True)])],
 )
 async def test_an_answer_that_discord_did_not_take_before_a_stop_arrives_after_the_start_once(
     tmp_path: Path, end: Callable[[Run], Awaitable[None]], begun: bool

@@ -22,6 +22,7 @@ from tests.agents.offers import boolean, many_models, modes, offers, select
 from tests.e2e.busy import friends
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import connected, mention, run, until_answered
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -75,10 +76,14 @@ def last_footer(game: Play, thread_id: int) -> str:
 @pytest.mark.parametrize(
     ("name", "model", "mode", "told"),
     [
-        ("opencode", "local/other", "plan", [("model", "local/other"), ("mode", "plan")]),
-        ("claude", "opus", "plan", [("model", "opus"), ("mode", "plan")]),
         ("codex", "gpt-07", "read-only", [("model", "gpt-07")]),
         ("gemini", "gemini-pro", "plan", [("model", "gemini-pro"), ("mode", "plan")]),
+        *in_soak(
+            [
+                ("opencode", "local/other", "plan", [("model", "local/other"), ("mode", "plan")]),
+                ("claude", "opus", "plan", [("model", "opus"), ("mode", "plan")]),
+            ]
+        ),
     ],
 )
 async def test_model_and_mode_are_chosen_at_once_in_the_way_of_each_agent(

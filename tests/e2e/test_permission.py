@@ -11,8 +11,9 @@ from bot.model import Actor, Outcome
 from bot.sandbox import Message
 from tests.agents import ScriptedAgent, scenario
 from tests.e2e.play import Play, play
+from tests.repeat import in_soak
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.parametrize("drain", [0.05, 0.0], ids=["drain", "no drain"])]
+pytestmark = [pytest.mark.asyncio, pytest.mark.parametrize("drain", [0.05, *in_soak([0.0])])]
 
 TOOL = {"toolCallId": "t1", "title": "rm -r build", "kind": "execute", "rawInput": {"command": "rm -r build"}}
 OPTIONS = [

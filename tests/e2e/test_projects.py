@@ -26,6 +26,7 @@ from tests.e2e.process import mention, run, shown
 from tests.e2e.test_isolation import bubblewrap
 from tests.e2e.test_sessions import buttons, keeping, listed, press
 from tests.e2e.walls import works
+from tests.repeat import in_soak
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices"), needs_git]
 
@@ -322,7 +323,7 @@ async def test_threads_of_a_project_share_a_process_and_each_session_has_its_own
         assert len(agent.pids()) == 1
 
 
-@pytest.mark.parametrize("sessions_per_process", [1, 10])
+@pytest.mark.parametrize("sessions_per_process", [10, *in_soak([1])])
 async def test_a_fork_works_in_a_work_tree_of_its_own_from_where_the_original_is(
     tmp_path: Path, sessions_per_process: int
 ) -> None:

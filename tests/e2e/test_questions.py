@@ -12,6 +12,7 @@ from bot.model import Outcome
 from bot.sandbox import CallbackType, Interaction, Message
 from tests.agents import ScriptedAgent, Step, scenario
 from tests.e2e.play import LIMIT, Play, play
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -128,8 +129,12 @@ async def test_ten_fields_are_filled_in_over_steps_and_a_mistake_is_corrected(tm
     ("end", "action", "line"),
     [
         ("Decline", "decline", "⛔ Declined by `owner`"),
-        ("time-out", "cancel", "⌛ No answer in time, so the question was cancelled."),
-        ("stop", "cancel", "⏹ Cancelled: the turn ended before anyone answered."),
+        *in_soak(
+            [
+                ("time-out", "cancel", "⌛ No answer in time, so the question was cancelled."),
+                ("stop", "cancel", "⏹ Cancelled: the turn ended before anyone answered."),
+            ]
+        ),
     ],
 )
 async def test_a_question_without_an_answer_ends_as_the_protocol_says(

@@ -13,6 +13,7 @@ from bot.sandbox import FakeDiscord
 from tests.agents import alive, scenario
 from tests.e2e.play import until_marked
 from tests.e2e.process import HANG, connected, mention, rows, run, shown, until_answered, until_shown
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -99,11 +100,10 @@ async def test_what_is_posted_while_the_bot_is_away_is_answered_once(tmp_path: P
 @pytest.mark.parametrize(
     ("offers", "asked", "lost"),
     [
-        ({"resume": True}, "session/resume", False),
         ({"load": "replay_after", "history": [["agent", "an old answer"]]}, "session/load", False),
-        ({}, None, True),
+        *in_soak([({"resume": True}, "session/resume", False), ({}, None, True)]),
     ],
-    ids=["resumes", "loads and replays afterwards", "can do neither"],
+    ids=["loads and replays afterwards", "resumes", "can do neither"],
 )
 async def test_a_turn_that_a_kill_cut_off_is_gone_on_with_by_a_press(
     tmp_path: Path, offers: dict[str, object], asked: str | None, lost: bool

@@ -16,6 +16,7 @@ from bot.sandbox.model import Intents
 from tests.agents import Step, alive, scenario
 from tests.e2e.play import LIMIT
 from tests.e2e.process import HANG, connected, mention, run, shown, until_shown
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
@@ -44,12 +45,11 @@ async def test_a_mention_is_answered_and_the_log_is_json_without_token_or_text(t
         assert (tmp_path / "state" / "weft").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.usefixtures("cold_start")
 @pytest.mark.parametrize(
     ("number", "steps"),
     [
-        (signal.SIGTERM, [{"spawn_shell": "sleep 600"}, *HANG]),
-        (signal.SIGINT, [{"text": "so far"}, {"hang": True, "ignore_cancel": True}]),
+        (signal.SIGINT, [{"spawn_shell": "sleep 600"}, {"text": "so far"}, {"hang": True, "ignore_cancel": True}]),
+        *in_soak([(signal.SIGTERM, [{"spawn_shell": "sleep 600"}, *HANG])]),
     ],
 )
 async def test_a_signal_in_the_middle_of_a_turn_tells_the_thread_and_ends_the_agent(

@@ -37,6 +37,7 @@ from tests.e2e.process import (
     until_shown,
 )
 from tests.e2e.tools import call, told
+from tests.repeat import in_soak
 
 pytestmark = [pytest.mark.asyncio]
 
@@ -285,8 +286,6 @@ async def test_direct_messages_have_schedules_too(tmp_path: Path, clock: WallClo
 
 # --- kills -----------------------------------------------------------------------------------------------------------
 
-STEPS = ("recorded", "posted", "accepted", "started")
-
 
 def came_due(directory: Path, seconds_ago: float) -> int:
     """Let the only schedule have been made and due that long ago, while no bot runs; return its time."""
@@ -296,7 +295,7 @@ def came_due(directory: Path, seconds_ago: float) -> int:
     return due
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", ["posted", *in_soak(["recorded", "accepted", "started"])])
 async def test_a_kill_between_a_time_and_its_turn_leaves_one_prompt(tmp_path: Path, step: str) -> None:
     """A5, R2: whether it was written down, posted, accepted or begun when the bot was killed."""
     gate = Gate(tmp_path / "gate")

@@ -20,6 +20,7 @@ from tests.e2e.busy import friends
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import connected, mention, rows, run, until_answered, until_rows
 from tests.e2e.test_several_agents import named
+from tests.repeat import in_soak
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices")]
 
@@ -230,9 +231,8 @@ async def test_in_a_forum_the_new_thread_is_a_post(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("offers", "why"),
     [
-        ({"fork": False}, "this agent can't copy conversations"),
-        ({"fork": "fails"}, "no session"),
         ({"resume": False}, "not open the copy in another process"),
+        *in_soak([({"fork": False}, "this agent can't copy conversations"), ({"fork": "fails"}, "no session")]),
     ],
 )
 async def test_what_cannot_be_copied_is_told_and_no_thread_is_opened(

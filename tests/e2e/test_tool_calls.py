@@ -24,8 +24,9 @@ pytestmark = pytest.mark.asyncio
 
 SAID = {"*": [{"text": "[{result}] "}]}
 NAMES: Step = {"call": {}, "then": SAID}
-READ: Step = {"call": {"tool": "read_thread", "arguments": {"limit": 10}, "sdk": True}, "then": SAID}
-ASK: Step = {"call": {"tool": "ask", "arguments": {"question": "Which colour?"}, "sdk": True}, "then": SAID}
+READ: Step = {"call": {"tool": "read_thread", "arguments": {"limit": 10}}, "then": SAID}
+THROUGH_THE_SERVER: Step = {"call": {"tool": "read_thread", "arguments": {"limit": 10}, "sdk": True}, "then": SAID}
+ASK: Step = {"call": {"tool": "ask", "arguments": {"question": "Which colour?"}}, "then": SAID}
 
 
 def given(agent: ScriptedAgent, number: int = -1) -> dict[str, str]:
@@ -43,7 +44,7 @@ def modes(*paths: Path) -> list[int]:
 
 async def test_an_agent_lists_and_calls_tools_also_after_a_reload(tmp_path: Path) -> None:
     """M1, R1"""
-    agent = scenario(tmp_path, [NAMES, READ, {"text": "done"}])
+    agent = scenario(tmp_path, [NAMES, THROUGH_THE_SERVER, {"text": "done"}])
     async with connected(tmp_path, agent) as (discord, bot):
         thread_id = await mention(discord, "go")
         await until_answered(discord, thread_id, "done")
