@@ -58,7 +58,7 @@ from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.session_servers import SessionServers, new_key
 from pool.storage.durable import SessionStore, open_store
-from pool.storage.model import DAY, FileTooNew, StorageLimits
+from pool.storage.model import DAY, StateTooNew, StorageLimits
 
 log = structlog.get_logger(__name__)
 
@@ -135,7 +135,7 @@ async def kept_state(state_dir: Path, limits: StorageLimits | None = None) -> As
     try:
         async with open_store(state_dir / DATABASE, limits) as store:
             yield store
-    except FileTooNew as exc:
+    except StateTooNew as exc:
         raise ConfigError(str(exc)) from exc
 
 

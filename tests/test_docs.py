@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from bot.agents.file import _Agent, _AgentPermissions, _Budget, _Limits, _Project
 from bot.config import Settings
-from pool.storage.tables import STEPS
+from pool.storage.steps import STEPS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

@@ -18,8 +18,8 @@ from bot.ops.doctor.state import in_use
 from bot.ops.instance import DATABASE
 from bot.reply.sanitise import clip
 from pool.storage.decisions import Decisions
-from pool.storage.model import FileTooNew, StorageFault
-from pool.storage.reading import FileTooOld, read_decisions
+from pool.storage.model import StateTooNew, StorageFault
+from pool.storage.reading import StateTooOld, read_decisions
 from pool.store import Decision
 
 _SPAN = re.compile(r"([0-9]{1,6})(m|h|d|w)")
@@ -78,9 +78,9 @@ def _read(state_dir: Path, question: Decisions, called: str) -> list[Decision]:
         return read_decisions(path, question, in_use=in_use(state_dir) is not None)
     except PermissionError as exc:
         raise ConfigError(f"{path} can't be read by {user_name()}: run this as the user that the bot runs as") from exc
-    except FileTooNew as exc:
+    except StateTooNew as exc:
         raise ConfigError(f"{path}: {exc}: use the version that wrote it") from exc
-    except FileTooOld as exc:
+    except StateTooOld as exc:
         raise ConfigError(f"{path}: {exc}: start this version of the bot once") from exc
     except (StorageFault, OSError) as exc:
         raise ConfigError(f"{path}: {exc}: `weft doctor` looks closer at it") from exc

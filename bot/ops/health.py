@@ -22,6 +22,7 @@ class Status(StrEnum):
     """Whether the bot does its work."""
 
     STARTING = "starting"
+    STANDBY = "standby"
     OK = "ok"
     FAILING = "failing"
 
@@ -119,8 +120,15 @@ class Parts(_Told):
     loop: LoopHealth
 
 
+class StandbyHealth(_Told):
+    """What a bot that stands by knows (R10): who leads, by name, and why it can't ask the database, if it can't."""
+
+    leader: str = ""
+    trouble: str = ""
+
+
 class Health(_Told):
-    """The answer of ``/healthz``."""
+    """The answer of ``/healthz``; ``parts`` of a bot that has begun, ``standby`` of one that waits to take over."""
 
     status: Status
     problems: tuple[str, ...] = ()
@@ -128,6 +136,11 @@ class Health(_Told):
     started: datetime
     uptime_seconds: float
     parts: Parts | None = None
+    standby: StandbyHealth | None = None
+
+
+HEALTHY = frozenset({Status.OK, Status.STANDBY})
+"""One that stands by does its work, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The HTTP side of health and metrics: two addresses to read from, on this machine only.
+"""The HTTP side of health and metrics: three addresses to read from, on this machine only.
 
 What it answers comes from its caller. Requests that a web page could make through somebody's browser are refused by
 their Host header; connections are few and short, since everybody on this machine, agents too, may open them at a port.
@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from bot.ops.address import Address, AddressUnusable, Loopback, UnixSocket
-from bot.ops.health import Health, Status
+from bot.ops.health import HEALTHY, Health, Status
 
-HEALTH, METRICS = "/healthz", "/metrics"
+HEALTH, READY, METRICS = "/healthz", "/readyz", "/metrics"
 
 _SHUTDOWN_SECONDS = 1.0
 _BACKLOG = 64
@@ -54,7 +54,8 @@ async def listening(
     """
     with bound(address) as listener:
         app = web.Application(middlewares=[_only_local(address)])
-        app.router.add_get(HEALTH, _health_handler(health))
+        app.router.add_get(HEALTH, _health_handler(health, HEALTHY))
+        app.router.add_get(READY, _health_handler(health, frozenset({Status.OK})))
         app.router.add_get(METRICS, _metrics_handler(metrics))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
@@ -190,10 +191,10 @@ def _only_local(address: Address) -> Middleware:
     return middleware
 
 
-def _health_handler(health: Callable[[], Health]) -> Handler:
+def _health_handler(health: Callable[[], Health], well: Collection[Status]) -> Handler:
     async def handle(_request: web.Request) -> web.Response:
         found = health()
-        code = web.HTTPOk.status_code if found.status is Status.OK else web.HTTPServiceUnavailable.status_code
+        code = web.HTTPOk.status_code if found.status in well else web.HTTPServiceUnavailable.status_code
         body = found.model_dump_json() + "\n"
         return web.Response(text=body, status=code, content_type="application/json", headers=_HEADERS)
 

@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bot.model import Lane, Outcome
-from bot.ops.health import AgentHealth, Health, LaneHealth, NodeHealth, Parts, Status
+from bot.ops.health import HEALTHY, AgentHealth, Health, LaneHealth, NodeHealth, Parts
 from bot.work.observer import Observer, TurnReport
 
 _MINUTES = (1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1200, 1800, 3600)
@@ -185,7 +185,8 @@ class StateCollector(Collector):
         """Return the state as metrics."""
         health = self._look()
         yield InfoMetricFamily("weft", "The bot.", {"version": health.version, "python": platform.python_version()})
-        yield GaugeMetricFamily("weft_healthy", "1 while /healthz answers with 200.", value=health.status is Status.OK)
+        yield GaugeMetricFamily("weft_healthy", "1 while /healthz answers with 200.", value=health.status in HEALTHY)
+        yield GaugeMetricFamily("weft_leader", "1 once the bot works; 0 while it stands by.", value=bool(health.parts))
         if health.parts is not None:
             yield from _lanes(health.parts.lanes)
             yield from _work(health.parts)

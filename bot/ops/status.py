@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from bot.config import load_settings
 from bot.ops.address import Address, UnixSocket, parse_address
 from bot.ops.health import (
+    HEALTHY,
     AgentHealth,
     DiscordHealth,
     Health,
@@ -22,6 +23,7 @@ from bot.ops.health import (
     Parts,
     QueueHealth,
     ScheduleHealth,
+    StandbyHealth,
     Status,
 )
 from bot.ops.listener import HEALTH
@@ -34,6 +36,7 @@ ANSWER_LIMIT = 5.0
 _VERDICTS = {
     Status.OK: "is healthy",
     Status.STARTING: "is starting",
+    Status.STANDBY: "stands by",
     Status.FAILING: "is not healthy",
 }
 _WIDTH = 10
@@ -62,7 +65,7 @@ def run_status(env_file: Path) -> int:
         click.echo(f"weft: {exc}", err=True)
         return EX_UNHEALTHY
     click.echo("\n".join(status_lines(health)))
-    return 0 if health.status is Status.OK else EX_UNHEALTHY
+    return 0 if health.status in HEALTHY else EX_UNHEALTHY
 
 
 async def ask(address: Address, limit: float = ANSWER_LIMIT) -> Health:
@@ -93,8 +96,15 @@ def status_lines(health: Health) -> list[str]:
     """Return the lines; what is wrong stands right below the first."""
     since = health.started.strftime("%Y-%m-%d %H:%M:%S %Z").strip()
     first = f"Weft {health.version} {_VERDICTS[health.status]}; up since {since} ({duration(health.uptime_seconds)})"
-    lines = [first, *(_line("Problem", problem) for problem in health.problems)]
+    lines = [first, *(_line("Problem", problem) for problem in health.problems), *_standby(health.standby)]
     return [_printable(line) for line in (lines if health.parts is None else [*lines, *_parts(health.parts)])]
+
+
+def _standby(standby: StandbyHealth | None) -> list[str]:
+    if standby is None:
+        return []
+    leads = [_line("Leader", standby.leader)] if standby.leader else []
+    return [*leads, *([_line("Database", standby.trouble)] if standby.trouble else [])]
 
 
 def _printable(line: str) -> str:

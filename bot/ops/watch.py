@@ -17,7 +17,7 @@ import structlog
 
 from bot import version
 from bot.ops.address import parse_address
-from bot.ops.health import Health, LoopHealth, Status, problems
+from bot.ops.health import Health, LoopHealth, StandbyHealth, Status, problems
 from bot.ops.snapshot import Watched, collect_snapshot, vitals
 from bot.work.observer import Observer
 
@@ -96,6 +96,9 @@ class Watch:
     observer: Observer = Observer()
     address: str | None = None
 
+    def stand_by(self, standby: StandbyHealth | None) -> None:
+        """Say that the bot waits to take over, or, None, that it does no more."""
+
     def begin(self, watched: Watched) -> None:
         """Look at the parts of a bot from now on."""
 
@@ -115,7 +118,11 @@ class LiveWatch(Watch):
         self.lag = LoopLag(self.metrics.loop_late)
         self._redact = redact
         self._watched: Watched | None = None
+        self._standby: StandbyHealth | None = None
         self._started, self._began = datetime.now(UTC), anyio.current_time()
+
+    def stand_by(self, standby: StandbyHealth | None) -> None:
+        self._standby = standby and StandbyHealth(leader=standby.leader, trouble=self._redact(standby.trouble))
 
     def begin(self, watched: Watched) -> None:
         """Look at the parts of a bot from now on, and have it tell what happens."""
@@ -125,6 +132,8 @@ class LiveWatch(Watch):
     def look(self) -> Health:
         """Return how the bot is at this moment."""
         status, found, parts = Status.STARTING, tuple[str, ...](), None
+        if self._standby is not None:
+            status = Status.STANDBY
         if (watched := self._watched) is not None:
             found = problems(vitals(watched.gateway, watched.pool, watched.pass_interval, self.lag.silent))
             status = Status.FAILING if found else Status.OK
@@ -137,6 +146,7 @@ class LiveWatch(Watch):
             started=self._started,
             uptime_seconds=anyio.current_time() - self._began,
             parts=parts,
+            standby=self._standby,
         )
 
 

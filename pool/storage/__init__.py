@@ -1,6 +1,8 @@
-"""The durable `SessionStore`: one SQLite file, one writer that commits in batches, memory while the disk fails.
+"""The durable `SessionStore`: one writer that commits in batches, to a file or to a database server.
 
-From the outside in: `durable` (the store and its writer), `ledger` (file or memory), `backlog` (what the file has yet
-to see), `database` (transactions, and all that only SQLite has), `operations` (what is written and read, now or later),
-and `tables` (and how a file gets them). `reading` looks at the file of another process.
+From the outside in: `durable` (the store), `writer` (its inbox), then for SQLite `ledger` (the file, or memory while
+the disk fails), `backlog` (what the file has yet to see) and `database` (transactions), and for PostgreSQL
+`postgres_ledger` (the server, or waiting for it) and `postgres` (transactions). Both share `operations` (what is
+written and read, now or later), `tables` and `steps` (how a database gets them). `reading` looks at the state of
+another process, and `move` copies one into another.
 """

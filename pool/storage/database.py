@@ -1,7 +1,6 @@
 """An open database: its transactions, its copies, and all that only SQLite has. Runs in a worker thread.
 
-Another database behind the same statements would need another one of this file, of the steps in `tables`, and of the
-upserts in `operations`. What is done when the storage fails stands in `ledger`.
+What only PostgreSQL has stands in `postgres`, and what is done when the storage fails in `ledger`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from pool.storage import tables
+from pool.storage import steps
 from pool.storage.model import Answer, FileDamaged, Operation, StorageFault
 from pool.storage.operations import perform
 
@@ -125,14 +124,14 @@ class Database:
 
         Raises:
             FileDamaged: it says that it has them, and has not.
-            FileTooNew: a newer version wrote it; it was not changed.
+            StateTooNew: a newer version wrote it; it was not changed.
         """
         with faults():
             # Before anything that changes the file: the newer version may not understand what an older one leaves.
-            tables.refuse_newer(self._raw)
+            steps.refuse_newer(self._raw)
             for setting in SETTINGS:
                 self._raw.execute(setting)
-            tables.migrate(self._core)
+            steps.migrate(self._core)
 
     def close(self) -> None:
         """Close the connection; what is committed stays, whatever fails here."""
@@ -152,7 +151,7 @@ def open_file(
 
     Raises:
         FileDamaged: what is there is no sound database; ``on_damage`` was called with it.
-        FileTooNew: it was written by a newer version; it was not changed.
+        StateTooNew: it was written by a newer version; it was not changed.
         StorageFault: it can't be used for another reason.
     """
     with faults():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from pool.storage.model import Operation, Question
 from pool.storage.tables import DECISIONS, RULES
+from pool.storage.upsert import Upsert
 from pool.store import Decision, KeptRule
 
 
@@ -44,14 +44,17 @@ class Decisions(Question[list[Decision]]):
     since: float = 0.0
 
 
+_KEEP_DECISION, _KEEP_RULE = Upsert(DECISIONS), Upsert(RULES)
+
+
 def keep(connection: sa.Connection, change: Decide | KeepRule | RevokeRule) -> None:
     """Write a change down, if that is not there yet."""
     match change:
         case Decide(decision_id, decision):
             row = {**asdict(decision), "decision_id": decision_id}
-            connection.execute(insert(DECISIONS).on_conflict_do_nothing(), row)
+            connection.execute(_KEEP_DECISION.on(connection), row)
         case KeepRule(rule):
-            connection.execute(insert(RULES).on_conflict_do_nothing(), asdict(rule))
+            connection.execute(_KEEP_RULE.on(connection), asdict(rule))
         case RevokeRule(rule_id):
             connection.execute(sa.delete(RULES).where(RULES.c.rule_id == rule_id))
 

@@ -1,9 +1,10 @@
-"""The file while it works; while it does not, a copy in memory, and a backlog of what the file has yet to see.
+"""Where operations are carried out: `Ledger`, and `FileLedger`, which has a file or, while that fails, memory.
 
-After `open` no fault of the storage leaves this module, except into the log and into `trouble`. Runs in a worker
-thread, one call at a time; the properties may be read from elsewhere. The mutable state is the two databases with what
-is known of them, the backlog, the two texts, and the times of the last try and of the next look at what is to be
-forgotten.
+The other one is `pool.storage.postgres_ledger`. While the file is out of order, a copy in memory takes its place, with
+a backlog of what the file has yet to see. After `FileLedger.open` no fault of the storage leaves it, except into the
+log and into `trouble`. It runs in a worker thread, one call at a time; the properties may be read from elsewhere. The
+mutable state is the two databases with what is known of them, the backlog, the two texts, and the times of the last try
+and of the next look at what is to be forgotten.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from pool.storage import database
 from pool.storage.backlog import Backlog
 from pool.storage.database import Connect, Database, connect
-from pool.storage.model import Answer, FileDamaged, FileTooNew, Operation, StorageFault, StorageLimits
+from pool.storage.model import Answer, FileDamaged, Operation, StateTooNew, StorageFault, StorageLimits
 from pool.storage.operations import Change, Prune
 from pool.storage.tables import DECISIONS, PLACES, PROMPTS, SESSIONS, SPENDING, THREADS, TRANSCRIPTS
 
@@ -30,7 +31,48 @@ DISCORD_EPOCH = 1_420_070_400
 """The first second of 2015, in seconds since the epoch: snowflakes count from there."""
 
 
-class Ledger:
+class Ledger(Protocol):
+    """Carries out operations, in one worker thread, one call at a time."""
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, in a few words for people; empty when all is well."""
+
+    @property
+    def backlog(self) -> int:
+        """How many changes were answered, and are in memory only."""
+
+    @property
+    def due(self) -> float:
+        """When `tend` has something to do, by the clock."""
+
+    def open(self) -> None:
+        """Open the storage, or say in `trouble` why it is not open yet.
+
+        Raises:
+            StateRefused: it can't be used, and trying again can't help.
+        """
+
+    def work(self, operations: Sequence[Operation[Any]]) -> list[Answer]:
+        """Carry out the operations in order; return the answer to each.
+
+        Raises:
+            StorageFault: it is not known that they were written. They are to be handed in again, the same sequence.
+            LeaseLost: somebody else writes now; nothing of ours was written since.
+        """
+
+    def tend(self) -> None:
+        """Look at a storage that is out of order, and forget rows that are long out of use, a few at a time.
+
+        Raises:
+            LeaseLost: somebody else writes now.
+        """
+
+    def close(self) -> None:
+        """Close; what is committed stays."""
+
+
+class FileLedger:
     """Carries out operations, come what may."""
 
     def __init__(
@@ -71,11 +113,11 @@ class Ledger:
         """Open the file, or go on without it.
 
         Raises:
-            FileTooNew: the file was written by a newer version.
+            StateTooNew: the file was written by a newer version.
         """
         try:
             self._file, self._replaced = self._open_or_replace(self._limits.busy), False
-        except FileTooNew:
+        except StateTooNew:
             raise  # going on in memory would lose, at the next start, all that happens until then
         except StorageFault as fault:
             self._degrade(fault)
@@ -100,36 +142,13 @@ class Ledger:
         if self._file is None:
             self._recover()
             if self._standby is not None:
-                self._standby.apply([self._old_transcripts()])  # memory has no room for what a disk may take
+                # Memory has no room for what a disk may take.
+                self._standby.apply([old_transcripts(self._limits, self._now())])
         elif now >= self._next_prune:
-            limits = self._limits
-            # Places know no time, but the snowflake of their newest message: milliseconds above 22 bits.
-            today = int(self._now())
-            quiet_since = max(0, today - limits.places_age - DISCORD_EPOCH) * 1000 << 22
-            answers = self.work(
-                [
-                    Prune(PROMPTS, today - limits.finished_age, limits.finished_kept, limits.prune_step),
-                    Prune(THREADS, today - limits.threads_age, limits.threads_kept, limits.prune_step),
-                    Prune(PLACES, quiet_since, limits.places_kept, limits.prune_step),
-                    Prune(DECISIONS, today - limits.decisions_age, limits.decisions_kept, limits.prune_step),
-                    Prune(SPENDING, today - limits.spending_age, limits.spending_kept, limits.prune_step),
-                    Prune(SESSIONS, today - limits.threads_age, limits.sessions_kept, limits.prune_step),
-                    self._old_transcripts(),
-                ]
-            )
+            answers = self.work(prunes(self._limits, self._now()))
             # A table that grew for long is not emptied in one go: those who write would wait for that.
-            more = any(answer.value == limits.prune_step for answer in answers)
-            self._next_prune = now + (limits.prune_pause if more else limits.prune_every)
-
-    def _old_transcripts(self) -> Prune:
-        limits = self._limits
-        return Prune(
-            TRANSCRIPTS,
-            int(self._now()) - limits.transcripts_age,
-            limits.transcripts_kept,
-            limits.prune_step,
-            limits.transcripts_bytes,
-        )
+            more = any(answer.value == self._limits.prune_step for answer in answers)
+            self._next_prune = now + (self._limits.prune_pause if more else self._limits.prune_every)
 
     def close(self) -> None:
         """Close; a backlog gets a last chance."""
@@ -210,3 +229,28 @@ class Ledger:
         log.info("store.recovered", path=str(self._path), changes=len(self._backlog), lost=self._backlog.lost)
         # Last: until the file has them, the changes are nowhere else.
         self._backlog.clear()
+
+
+# --- what is forgotten ----------------------------------------------------------------------------------------------
+
+
+def prunes(limits: StorageLimits, now: float) -> list[Prune]:
+    """Return what forgets a few rows of each table that grows; ``now``: seconds since the epoch."""
+    # Places know no time, but the snowflake of their newest message: milliseconds above 22 bits.
+    today = int(now)
+    quiet_since = max(0, today - limits.places_age - DISCORD_EPOCH) * 1000 << 22
+    return [
+        Prune(PROMPTS, today - limits.finished_age, limits.finished_kept, limits.prune_step),
+        Prune(THREADS, today - limits.threads_age, limits.threads_kept, limits.prune_step),
+        Prune(PLACES, quiet_since, limits.places_kept, limits.prune_step),
+        Prune(DECISIONS, today - limits.decisions_age, limits.decisions_kept, limits.prune_step),
+        Prune(SPENDING, today - limits.spending_age, limits.spending_kept, limits.prune_step),
+        Prune(SESSIONS, today - limits.threads_age, limits.sessions_kept, limits.prune_step),
+        old_transcripts(limits, now),
+    ]
+
+
+def old_transcripts(limits: StorageLimits, now: float) -> Prune:
+    """Return what forgets a few transcripts."""
+    oldest = int(now) - limits.transcripts_age
+    return Prune(TRANSCRIPTS, oldest, limits.transcripts_kept, limits.prune_step, limits.transcripts_bytes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -30,6 +32,10 @@ class StorageLimits:
         prune_first, prune_every, prune_pause: when forgetting is looked at first, again, and again if there is more.
         prune_step: rows of a table forgotten in one transaction.
         close: how long leaving may take.
+        connect: how long a server is given to take a connection; statement: to answer anything that it is asked.
+        migration: the same for changing its tables.
+        pause_first, pause_most: between two tries of a server that is away; the first comes at once, then they double.
+        ping: how long nothing is asked of a server before it is looked at whether it is still there.
     """
 
     inbox: int = 1_000
@@ -58,18 +64,41 @@ class StorageLimits:
     prune_pause: float = 1.0
     prune_step: int = 500
     close: float = 5.0
+    connect: float = 5.0
+    statement: float = 10.0
+    migration: float = 600.0
+    pause_first: float = 0.1
+    pause_most: float = 5.0
+    ping: float = 30.0
+
+    def pauses(self) -> Iterator[float]:
+        """Yield the seconds to wait after each try of a server that is away, for ever."""
+        # A connection that was cut while nobody used it is noticed by the first who does: no reason to wait.
+        yield 0.0
+        yield from itertools.takewhile(
+            lambda pause: pause < self.pause_most, (self.pause_first * 2**n for n in itertools.count())
+        )
+        yield from itertools.repeat(self.pause_most)
 
 
 class StorageFault(Exception):
-    """The file can't be read or written; the message says why, in a few words for people."""
+    """What is kept can't be read or written; the message says why, in a few words for people."""
 
 
 class FileDamaged(StorageFault):
     """What the file holds is no database, or one that contradicts itself."""
 
 
-class FileTooNew(StorageFault):
-    """The file was written by a newer version, and is left alone."""
+class StateRefused(StorageFault):
+    """What is kept can't be used, and trying again can't help: a person has to do something."""
+
+
+class StateTooNew(StateRefused):
+    """A newer version has written it; it is left alone."""
+
+
+class LeaseLost(Exception):
+    """Somebody else works on this state now: nothing of ours may be written any more."""
 
 
 @dataclass(frozen=True, slots=True)

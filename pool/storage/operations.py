@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, func
-from sqlalchemy.dialects.sqlite import insert
 
 from pool.storage import decisions, sessions, spending, transcripts, work
 from pool.storage.decisions import Decide, Decisions, KeepRule, RevokeRule
@@ -26,11 +25,15 @@ from pool.storage.tables import (
     PLACES,
     PROMPTS,
     SESSIONS,
+    SNOWFLAKE,
     SPENDING,
+    STATE,
+    TEXT,
     THREADS,
     TRANSCRIPTS,
 )
 from pool.storage.transcripts import KeepTranscript
+from pool.storage.upsert import Upsert, replaced
 from pool.storage.work import KeepSchedule, KeepWorkTree
 from pool.store import (
     AcceptedPrompt,
@@ -189,6 +192,11 @@ class Nothing(Question[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Identity(Question[str | None]):
+    """The id of a state that several machines can work on; None: a file has none."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnOf(Question[list[OpenPrompt]]):
     """The prompts that are one turn with this one, of which the payload is kept; none if this one's is not."""
 
@@ -226,33 +234,35 @@ class Choices(Question[dict[int, str]]):
 
 _P = PROMPTS.c
 _THIS = _P.message_id == bindparam("id")
+# With types, as there may be nothing beside them that has one: PostgreSQL guesses none.
+_HOW, _TEXT = bindparam("how", type_=TEXT), bindparam("text", type_=TEXT)
+_TURN_OF = bindparam("first", type_=SNOWFLAKE)
 _UNFINISHED = sa.and_(_THIS, _P.finished_at.is_(None))
+_COUNTED = {"preserve_rowcount": True}
 _KNOWN_COLUMNS = [_P.message_id, _P.thread_id, _P.channel_id, _P.author_id, _P.payload]
 
 # Parameters that take part in SET must not be named as the columns are.
-_ACCEPT = insert(PROMPTS).on_conflict_do_nothing().execution_options(preserve_rowcount=True)  # it says what was new
+_ACCEPT = Upsert(PROMPTS)
 # What was started was sent as it was: the text that is kept must be the one that the agent got.
-_AMEND = (
-    sa.update(PROMPTS).where(_UNFINISHED, _P.outcome.is_(None), _P.started.is_(False)).values(payload=bindparam("text"))
-)
-_STARTED = sa.update(PROMPTS).where(_UNFINISHED).values(started=True, turn=bindparam("first"))
+_AMEND = sa.update(PROMPTS).where(_UNFINISHED, _P.outcome.is_(None), _P.started.is_(False)).values(payload=_TEXT)
+_STARTED = sa.update(PROMPTS).where(_UNFINISHED).values(started=True, turn=_TURN_OF)
 _SHOWN = sa.update(PROMPTS).where(_UNFINISHED).values(shown=bindparam("ids"))
 _SAVE_PENDING_REPLY = (
     sa.update(PROMPTS)
-    .where(_UNFINISHED, sa.or_(_P.outcome.is_(None), _P.outcome == bindparam("how")))
-    .values(outcome=bindparam("how"), reply=bindparam("text"))
+    .where(_UNFINISHED, sa.or_(_P.outcome.is_(None), _P.outcome == _HOW))
+    .values(outcome=_HOW, reply=_TEXT)
 )
 # The first outcome stays, be it this one or that of the reply on its way.
 _FINISH = (
     sa.update(PROMPTS)
     .where(_UNFINISHED)
     .values(
-        outcome=func.coalesce(_P.outcome, bindparam("how")),
+        outcome=func.coalesce(_P.outcome, _HOW),
         finished_at=bindparam("at"),
-        payload=sa.case((bindparam("keep"), _P.payload), else_=None),
+        payload=sa.case((bindparam("keep", type_=sa.Boolean), _P.payload), else_=None),
         reply=None,
         shown="",
-        turn=func.coalesce(_P.turn, bindparam("first")),
+        turn=func.coalesce(_P.turn, _TURN_OF),
     )
 )
 _PROMPT = sa.select(*_KNOWN_COLUMNS, _P.started, _P.shown, _P.turn)
@@ -292,25 +302,15 @@ _AGES: dict[sa.Table, tuple[sa.ColumnElement[int], sa.ColumnElement[bool]]] = {
     SESSIONS: (SESSIONS.c.at, sa.true()),
 }
 """By which column the rows of a table are old, and which of them may go at all."""
-_NEW_NOTICE = insert(NOTICES)
-_KEEP_NOTICE = _NEW_NOTICE.on_conflict_do_update(
-    index_elements=[NOTICES.c.thread_id],
-    set_={"since": _NEW_NOTICE.excluded.since, "stopping": _NEW_NOTICE.excluded.stopping},
-)
-_NEW_CARD = insert(CARDS)
-_KEEP_CARD = _NEW_CARD.on_conflict_do_update(
-    index_elements=[CARDS.c.token],
-    set_={name: _NEW_CARD.excluded[name] for name in ("thread_id", "prompt", "message_id", "archive")},
-)
-_NEW_PLACE = insert(PLACES)
-_SEE = _NEW_PLACE.on_conflict_do_update(
-    index_elements=[PLACES.c.place_id],
-    set_={
-        "guild_id": func.coalesce(_NEW_PLACE.excluded.guild_id, PLACES.c.guild_id),
-        "parent_id": func.coalesce(_NEW_PLACE.excluded.parent_id, PLACES.c.parent_id),
-        "owner_id": func.coalesce(_NEW_PLACE.excluded.owner_id, PLACES.c.owner_id),
+_KEEP_NOTICE = Upsert(NOTICES, ("thread_id",), replaced("since", "stopping"))
+_KEEP_CARD = Upsert(CARDS, ("token",), replaced("thread_id", "prompt", "message_id", "archive"))
+_SEE = Upsert(
+    PLACES,
+    ("place_id",),
+    lambda new: {
+        **{name: func.coalesce(new[name], PLACES.c[name]) for name in ("guild_id", "parent_id", "owner_id")},
         # Only ever onwards: an older message must not make what was seen since count as new.
-        "seen": sa.case((_NEW_PLACE.excluded.seen > PLACES.c.seen, _NEW_PLACE.excluded.seen), else_=PLACES.c.seen),
+        "seen": sa.case((new.seen > PLACES.c.seen, new.seen), else_=PLACES.c.seen),
     },
 )
 
@@ -320,7 +320,8 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
     match operation:
         case Accept(prompt):
             row = {**asdict(prompt), "started": False, "shown": ""}
-            return connection.execute(_ACCEPT, row).rowcount == 1
+            # The count of rows says what was new.
+            return connection.execute(_ACCEPT.on(connection), row, execution_options=_COUNTED).rowcount == 1
         case Amend(message_id, payload):
             connection.execute(_AMEND, {"id": message_id, "text": payload})
         case Started(message_id, turn):
@@ -338,16 +339,16 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
         case Bind():
             _bind(connection, operation)
         case Notice(_, KeptNotice() as notice):
-            connection.execute(_KEEP_NOTICE, asdict(notice))
+            connection.execute(_KEEP_NOTICE.on(connection), asdict(notice))
         case Notice(thread_id):
             connection.execute(sa.delete(NOTICES).where(NOTICES.c.thread_id == thread_id))
         case KeepCard(_, KeptCard() as card):
-            connection.execute(_KEEP_CARD, asdict(card))
+            connection.execute(_KEEP_CARD.on(connection), asdict(card))
         case KeepCard(token):
             connection.execute(sa.delete(CARDS).where(CARDS.c.token == token))
         case See(places):
             for place in places:
-                connection.execute(_SEE, asdict(place))
+                connection.execute(_SEE.on(connection), asdict(place))
         case Forget(gone):
             for place_id in gone:  # one by one: a statement takes only so many values
                 for statement in _FORGET:
@@ -387,8 +388,8 @@ def _bind(connection: sa.Connection, bind: Bind) -> None:
         stays = old.session_id.is_not_distinct_from(new["session_id"])
         replaced = old.session_id if bind.given_up else sa.case((stays, None), else_=old.session_id)
         change["previous_session_id"] = func.coalesce(replaced, old.previous_session_id)
-    row = insert(THREADS).values(thread_id=bind.thread_id, used_at=bind.at, **new)
-    connection.execute(row.on_conflict_do_update(index_elements=[old.thread_id], set_=change))
+    row = {"thread_id": bind.thread_id, "used_at": bind.at, **new}
+    connection.execute(Upsert(THREADS, ("thread_id",), lambda _: change).on(connection), row)
     sessions.note(connection, notes_of(bind))
 
 
@@ -419,6 +420,10 @@ def _prune(connection: sa.Connection, prune: Prune) -> int:
 
 def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
     match question:
+        case Identity():
+            # In a table of PostgreSQL's only: a file belongs to its directory, which has an id.
+            shared = connection.dialect.name == "postgresql"
+            return connection.execute(sa.select(STATE.c.identity)).scalar() if shared else None
         case TurnOf(message_id):
             return _open_prompts(connection.execute(_TURN, {"id": message_id}).all())
         case All(kind) if kind is OpenPrompt:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from pool.storage import database, tables
+from pool.storage import database, steps
 from pool.storage.database import Database
 from pool.storage.decisions import Decisions
 from pool.storage.model import StorageFault
@@ -23,7 +23,7 @@ BUSY = 2.0
 """Seconds that a writer's lock is waited for; in a WAL, readers hardly ever meet one."""
 
 
-class FileTooOld(StorageFault):
+class StateTooOld(StorageFault):
     """The file was written by an older version, which kept no decisions."""
 
 
@@ -31,14 +31,14 @@ def read_decisions(path: Path, question: Decisions, *, in_use: bool) -> list[Dec
     """Return the answer to the question; ``in_use``: another process has the file open.
 
     Raises:
-        FileTooNew, FileTooOld: another version wrote it.
+        StateTooNew, StateTooOld: another version wrote it.
         StorageFault: it can't be read; the message says why.
     """
     with database.faults(), _opened(path, in_use=in_use) as raw:
-        tables.refuse_newer(raw)
+        steps.refuse_newer(raw)
         found = raw.execute("PRAGMA user_version").fetchone()[0]
-        if found < tables.DECISIONS_SINCE:
-            raise FileTooOld(f"the state file has format {found}, which has no decisions in it")
+        if found < steps.DECISIONS_SINCE:
+            raise StateTooOld(f"the state file has format {found}, which has no decisions in it")
         base = Database(raw)
         base.wait_for_locks(BUSY)
         answer = base.apply([question])[0]

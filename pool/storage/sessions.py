@@ -12,10 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import func
-from sqlalchemy.dialects.sqlite import insert
 
 from pool.storage.model import Operation, Question, T
 from pool.storage.tables import CLAIMS, SESSIONS, THREADS
+from pool.storage.upsert import Upsert, replaced
 from pool.store import KnownSession, SessionClaim, ThreadSession
 
 
@@ -77,10 +77,7 @@ class SessionThreads(SessionQuestion[list[ThreadSession]]):
 
 
 _S, _H, _C = SESSIONS.c, THREADS.c, CLAIMS.c
-_NEW = insert(SESSIONS)
-_NOTE = _NEW.on_conflict_do_update(
-    index_elements=[_S.session_id, _S.thread_id], set_={"at": _NEW.excluded.at, "copy": _NEW.excluded.copy}
-)
+_NOTE = Upsert(SESSIONS, ("session_id", "thread_id"), replaced("at", "copy"))
 
 
 def claim(connection: sa.Connection, operation: ClaimSession) -> int | None:
@@ -92,7 +89,7 @@ def claim(connection: sa.Connection, operation: ClaimSession) -> int | None:
         return int(thread_id)
     if connection.execute(sa.select(_C.claim_id).where(_C.session_id == wanted.session_id)).first() is not None:
         return 0
-    connection.execute(insert(CLAIMS), asdict(wanted))
+    connection.execute(sa.insert(CLAIMS), asdict(wanted))
     return None
 
 
@@ -108,7 +105,7 @@ def set_claim(connection: sa.Connection, operation: SetClaim) -> None:
 def note(connection: sa.Connection, notes: Iterable[NoteSession]) -> None:
     """Write down whose sessions are."""
     for one in notes:
-        connection.execute(_NOTE, asdict(one))
+        connection.execute(_NOTE.on(connection), asdict(one))
 
 
 def answer(connection: sa.Connection, question: SessionQuestion[Any]) -> Any:

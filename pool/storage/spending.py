@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import func
-from sqlalchemy.dialects.sqlite import insert
 
 from pool.storage.model import Operation, Question
-from pool.storage.tables import SPENDING
+from pool.storage.tables import SNOWFLAKE, SPENDING
+from pool.storage.upsert import Upsert
 from pool.store import KeptSpending, Spent
 
 
@@ -29,9 +29,12 @@ class Spending(Question[KeptSpending]):
     most: int
 
 
+_KEEP = Upsert(SPENDING)
+
+
 def keep(connection: sa.Connection, spent: Spent) -> None:
     """Write down what a turn took, if that is not there yet."""
-    connection.execute(insert(SPENDING).on_conflict_do_nothing(), asdict(spent))
+    connection.execute(_KEEP.on(connection), asdict(spent))
 
 
 def added_up(connection: sa.Connection, question: Spending) -> KeptSpending:
@@ -40,12 +43,14 @@ def added_up(connection: sa.Connection, question: Spending) -> KeptSpending:
     # Each turn counts once: by its money, or by its tokens where that is not known.
     counts = columns.currency.is_not_distinct_from(question.currency)
     sums = (
-        func.sum(sa.case((counts, columns.money), else_=0)),
-        func.sum(sa.case((counts, 0), else_=columns.tokens)),
+        # A whole number also where the sum of such is a decimal.
+        sa.cast(func.sum(sa.case((counts, columns.money), else_=0)), SNOWFLAKE),
+        sa.cast(func.sum(sa.case((counts, 0), else_=columns.tokens)), SNOWFLAKE),
     )
     latest = func.max(columns.number)
     by_day = sa.select(columns.day, columns.person_id, columns.thread_id, *sums).where(columns.day >= question.since)
     by_day = by_day.group_by(columns.day, columns.person_id, columns.thread_id)
+    by_day = by_day.order_by(columns.day, columns.person_id, columns.thread_id)
     by_thread = (
         sa.select(columns.thread_id, *sums).group_by(columns.thread_id).order_by(latest.desc()).limit(question.most)
     )

@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import func
-from sqlalchemy.dialects.sqlite import insert
 
 from pool.storage.model import Operation, Question, T
 from pool.storage.tables import TRANSCRIPTS
+from pool.storage.upsert import Upsert, replaced
 from pool.store import KeptTranscript
 
 
@@ -56,17 +56,13 @@ class CountTranscripts(TranscriptQuestion[int]):
 
 _T = TRANSCRIPTS.c
 _COLUMNS = [_T[field.name] for field in fields(KeptTranscript)]
-_NEW = insert(TRANSCRIPTS)
-_KEEP = _NEW.on_conflict_do_update(
-    index_elements=[_T.turn_id],
-    set_={column.name: _NEW.excluded[column.name] for column in _T if not column.primary_key},
-)
+_KEEP = Upsert(TRANSCRIPTS, ("turn_id",), replaced(*(column.name for column in _T if not column.primary_key)))
 
 
 def keep(connection: sa.Connection, transcript: KeptTranscript) -> None:
     """Write a transcript."""
     # Its size is a column with an index: adding up all of them must not read the payloads.
-    connection.execute(_KEEP, {**asdict(transcript), "size": len(transcript.payload)})
+    connection.execute(_KEEP.on(connection), {**asdict(transcript), "size": len(transcript.payload)})
 
 
 def answer(connection: sa.Connection, question: TranscriptQuestion[Any]) -> Any:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from pool.storage.model import Operation
 from pool.storage.tables import SCHEDULES, WORK_TREES
+from pool.storage.upsert import Upsert, replaced
 from pool.store import KeptSchedule, KeptWorkTree
 
 
@@ -32,23 +32,21 @@ class KeepSchedule(Operation[None]):
     schedule: KeptSchedule | None
 
 
+_KEEP_WORK_TREE = Upsert(WORK_TREES, ("thread_id",), replaced(*WORK_TREES.c.keys()))
+_KEEP_SCHEDULE = Upsert(SCHEDULES, ("schedule_id",), replaced(*SCHEDULES.c.keys()))
+
+
 def keep(connection: sa.Connection, change: KeepWorkTree | KeepSchedule) -> None:
     """Write a change down."""
     match change:
-        case KeepWorkTree(thread_id, tree):
-            _replace(connection, WORK_TREES.c.thread_id, thread_id, tree)
-        case KeepSchedule(schedule_id, schedule):
-            _replace(connection, SCHEDULES.c.schedule_id, schedule_id, schedule)
-
-
-def _replace(
-    connection: sa.Connection, key: sa.Column[int], row_id: int, row: KeptWorkTree | KeptSchedule | None
-) -> None:
-    if row is None:
-        connection.execute(sa.delete(key.table).where(key == row_id))
-        return
-    values = asdict(row)
-    connection.execute(insert(key.table).values(values).on_conflict_do_update(index_elements=[key], set_=values))
+        case KeepWorkTree(_, KeptWorkTree() as tree):
+            connection.execute(_KEEP_WORK_TREE.on(connection), asdict(tree))
+        case KeepWorkTree(thread_id):
+            connection.execute(sa.delete(WORK_TREES).where(WORK_TREES.c.thread_id == thread_id))
+        case KeepSchedule(_, KeptSchedule() as schedule):
+            connection.execute(_KEEP_SCHEDULE.on(connection), asdict(schedule))
+        case KeepSchedule(schedule_id):
+            connection.execute(sa.delete(SCHEDULES).where(SCHEDULES.c.schedule_id == schedule_id))
 
 
 def work_trees(connection: sa.Connection) -> list[KeptWorkTree]:

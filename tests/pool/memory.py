@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 
-from pool.storage.durable import SessionStore, Submitted
+from pool.storage.durable import SessionStore
 from pool.storage.operations import Nothing
+from pool.storage.writer import Submitted
 from pool.store import (
     AcceptedPrompt,
     Decision,

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from pool.storage.durable import SessionStore, open_store
+from pool.storage.ledger import FileLedger
 from pool.storage.model import DAY, StorageLimits
 from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace, StoreBusy
 from tests.pool.samples import decision, transcript
@@ -94,6 +95,7 @@ async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None
 async def test_the_file_survives_a_loss_of_power(tmp_path: Path) -> None:
     """R6: WAL, synchronous=FULL."""
     async with open_store(tmp_path / "state.db") as store:
+        assert isinstance(store._ledger, FileLedger)
         file = store._ledger._file
         assert file is not None
         settings = [file._raw.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]

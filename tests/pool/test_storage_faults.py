@@ -16,8 +16,9 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
-from pool.storage import database, tables
+from pool.storage import database, steps
 from pool.storage.durable import SessionStore, open_store
+from pool.storage.ledger import FileLedger
 from pool.storage.model import StorageLimits
 from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace
 from tests.pool.samples import transcript
@@ -247,6 +248,7 @@ async def test_a_value_that_cannot_be_stored_is_refused_in_memory_too(tmp_path: 
     async with eager(tmp_path / "state.db", disk) as store:
         with pytest.raises(UnicodeEncodeError):
             await store.accept(prompt(1, "\ud800"))
+        assert isinstance(store._ledger, FileLedger)
         assert len(store._ledger._backlog) == 0
         assert await store.accept(prompt(1))
 
@@ -381,7 +383,7 @@ async def test_a_second_damaged_file_does_not_replace_the_first(tmp_path: Path) 
     assert kept == [b"first " * 100, b"second " * 100]
 
 
-@pytest.mark.parametrize("version", range(1, len(tables.STEPS) + 1))
+@pytest.mark.parametrize("version", range(1, len(steps.STEPS) + 1))
 @pytest.mark.asyncio
 async def test_a_file_that_lacks_its_tables_is_moved_aside(tmp_path: Path, version: int) -> None:
     """R6"""

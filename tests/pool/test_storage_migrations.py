@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pool.storage import database, tables
+from pool.storage import database, steps, tables
 from pool.storage.durable import open_store
-from pool.storage.model import FileTooNew
+from pool.storage.model import StateTooNew
 from pool.store import (
     AcceptedPrompt,
     KeptCard,
@@ -34,7 +34,7 @@ from tests.pool.test_storage_durable import files, rows
 
 FORMATS = Path(__file__).parent / "formats"
 NUMBERS = range(1, len(list(FORMATS.glob("state_format_*.sql"))) + 1)
-NEWEST = len(tables.STEPS)
+NEWEST = len(steps.STEPS)
 
 GUILD, AUTHOR, CHANNEL, THREAD, FIRST = (number * 10**17 + 1 for number in (10, 11, 12, 13, 14))
 SECOND, THIRD, FOURTH, FIFTH, SIXTH = range(FIRST + 1, FIRST + 6)
@@ -197,7 +197,7 @@ def test_the_migrated_tables_are_those_of_the_statements(tmp_path: Path) -> None
         }
     finally:
         file.close()
-    assert rows(tmp_path / "state.db", "PRAGMA user_version") == [(len(tables.STEPS),)]
+    assert rows(tmp_path / "state.db", "PRAGMA user_version") == [(len(steps.STEPS),)]
 
 
 def test_a_later_version_takes_the_steps_that_are_missing_and_keeps_the_rows(
@@ -208,18 +208,18 @@ def test_a_later_version_takes_the_steps_that_are_missing_and_keeps_the_rows(
     database.open_file(path, database.connect, 1).close()
     with closing(sqlite3.connect(path)) as other, other:
         other.execute("INSERT INTO threads (thread_id, agent) VALUES (1, 'a')")
-    steps = (*tables.STEPS, ("ALTER TABLE threads ADD COLUMN colour TEXT DEFAULT 'red'",))
-    monkeypatch.setattr(tables, "STEPS", steps)
+    more = (*steps.STEPS, ("ALTER TABLE threads ADD COLUMN colour TEXT DEFAULT 'red'",))
+    monkeypatch.setattr(steps, "STEPS", more)
     for _ in range(2):
         database.open_file(path, database.connect, 1).close()
     assert rows(path, "SELECT agent, colour FROM threads") == [("a", "red")]
-    assert rows(path, "PRAGMA user_version") == [(len(steps),)]
+    assert rows(path, "PRAGMA user_version") == [(len(more),)]
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R6"""
     path = tmp_path / "state.db"
-    monkeypatch.setattr(tables, "STEPS", (("CREATE TABLE half (id INTEGER)", "CREATE NONSENSE"),))
+    monkeypatch.setattr(steps, "STEPS", (("CREATE TABLE half (id INTEGER)", "CREATE NONSENSE"),))
     with pytest.raises(Exception, match="NONSENSE"):
         database.open_file(path, database.connect, 1)
     assert rows(path, "SELECT count(*) FROM sqlite_master") == [(0,)]
@@ -233,7 +233,7 @@ async def test_a_file_of_a_newer_version_is_refused_and_not_touched(tmp_path: Pa
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
-    with pytest.raises(FileTooNew, match="format 99"):
+    with pytest.raises(StateTooNew, match="format 99"):
         async with open_store(path):
             pytest.fail("opened")
     assert path.read_bytes() == before

@@ -1,4 +1,4 @@
-"""What every `SessionStore` promises: each test runs over the one in memory and over the one in a file."""
+"""What every `SessionStore` promises: each test runs over the one in memory, in a file, and on a server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from pool.storage.durable import SessionStore, open_store
+from pool.storage.postgres_ledger import open_database_store
 from pool.store import (
     AcceptedPrompt,
     KeptCard,
@@ -21,6 +22,7 @@ from pool.store import (
     SessionClaim,
     ThreadRecord,
 )
+from tests import postgres
 from tests.pool import memory
 from tests.pool.memory import MemoryStore
 from tests.pool.samples import decision, rule, schedule, spent, transcript, work_tree
@@ -40,14 +42,21 @@ async def in_a_file(folder: Path) -> AsyncIterator[SessionStore]:
             yield store
 
 
-both = pytest.mark.parametrize("opened", [in_memory, in_a_file])
+@asynccontextmanager
+async def in_postgres(_: Path) -> AsyncIterator[SessionStore]:
+    with anyio.fail_after(30):
+        async with open_database_store(postgres.emptied()) as store:
+            yield store
+
+
+each = pytest.mark.parametrize("opened", [in_memory, in_a_file, pytest.param(in_postgres, marks=postgres.needed)])
 
 
 def prompt(message_id: int) -> AcceptedPrompt:
     return AcceptedPrompt(message_id=message_id, thread_id=1, channel_id=2, author_id=3, payload=f"{message_id}: ü🧵")
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_message_is_accepted_once_whatever_became_of_it(opened: Opened, tmp_path: Path) -> None:
     """R2: decided at acceptance."""
@@ -60,7 +69,7 @@ async def test_a_message_is_accepted_once_whatever_became_of_it(opened: Opened, 
         assert not await store.accept(prompt(7))
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_open_prompts_are_those_without_an_outcome_in_order_of_arrival(opened: Opened, tmp_path: Path) -> None:
     """O1, R2"""
@@ -73,7 +82,7 @@ async def test_open_prompts_are_those_without_an_outcome_in_order_of_arrival(ope
         assert [OpenPrompt(prompt(7), started=True), OpenPrompt(prompt(9), started=False)] == await store.open_prompts()
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_what_shows_a_reply_is_the_latest_list(opened: Opened, tmp_path: Path) -> None:
     """R2"""
@@ -86,7 +95,7 @@ async def test_what_shows_a_reply_is_the_latest_list(opened: Opened, tmp_path: P
         assert [OpenPrompt(prompt(7), started=False)] == await store.open_prompts()
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_replies_are_owed_until_they_are_visible(opened: Opened, tmp_path: Path) -> None:
     """O1, R2: the first reply stays."""
@@ -103,7 +112,7 @@ async def test_replies_are_owed_until_they_are_visible(opened: Opened, tmp_path:
         assert await store.open_prompts() == []
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_message_that_was_never_accepted_is_left_alone(opened: Opened, tmp_path: Path) -> None:
     """O1: a message that was refused before it was accepted may still be accepted later."""
@@ -116,7 +125,7 @@ async def test_a_message_that_was_never_accepted_is_left_alone(opened: Opened, t
         assert [OpenPrompt(prompt(7), started=False)] == await store.open_prompts()
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_finished_prompt_does_not_come_back(opened: Opened, tmp_path: Path) -> None:
     """O1, R2"""
@@ -129,7 +138,7 @@ async def test_a_finished_prompt_does_not_come_back(opened: Opened, tmp_path: Pa
         assert (await store.open_prompts(), await store.pending_replies()) == ([], [])
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_prompt_is_at_hand_until_it_is_finished_and_longer_if_it_is_to_be_kept(
     opened: Opened, tmp_path: Path
@@ -151,7 +160,7 @@ async def test_a_prompt_is_at_hand_until_it_is_finished_and_longer_if_it_is_to_b
         assert await store.open_prompts() == []
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_the_messages_of_a_turn_are_known_together(opened: Opened, tmp_path: Path) -> None:
     """R2, Q2, Q4: those of its prompt, and those that were said into it later; a turn of one is its own."""
@@ -169,7 +178,7 @@ async def test_the_messages_of_a_turn_are_known_together(opened: Opened, tmp_pat
         assert [one.turn for one in await store.open_prompts()] == [None, None, 6, None, 6]
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_turn_keeps_only_those_of_its_messages_that_were_to_be_kept(opened: Opened, tmp_path: Path) -> None:
     """R2: Continue repeats what was interrupted."""
@@ -186,7 +195,7 @@ async def test_a_turn_keeps_only_those_of_its_messages_that_were_to_be_kept(open
         assert await store.turn(7) == []
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_message_that_a_turn_did_not_take_gets_a_turn_of_its_own(opened: Opened, tmp_path: Path) -> None:
     """Q2, R2"""
@@ -198,7 +207,7 @@ async def test_a_message_that_a_turn_did_not_take_gets_a_turn_of_its_own(opened:
         assert [one.turn for one in await store.open_prompts()] == [None, None, 7]
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_the_newest_message_of_a_place_that_was_sent_is_known_after_its_end(
     opened: Opened, tmp_path: Path
@@ -216,7 +225,7 @@ async def test_the_newest_message_of_a_place_that_was_sent_is_known_after_its_en
         assert await store.last_started(1) == 0
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_prompt_can_be_amended_until_it_is_started(opened: Opened, tmp_path: Path) -> None:
     """Q5: an edit of a message that waits survives a restart; what the agent was told stays as it was."""
@@ -230,7 +239,7 @@ async def test_a_prompt_can_be_amended_until_it_is_started(opened: Opened, tmp_p
         assert [one.prompt.payload for one in await store.open_prompts()] == ["edited"]
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_what_people_chose_is_found_for_all_threads(opened: Opened, tmp_path: Path) -> None:
     """Q2"""
@@ -242,7 +251,7 @@ async def test_what_people_chose_is_found_for_all_threads(opened: Opened, tmp_pa
         assert await store.choices() == {1: "{}"}
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_binding_changes_only_what_is_given(opened: Opened, tmp_path: Path) -> None:
     """P8"""
@@ -256,7 +265,7 @@ async def test_binding_changes_only_what_is_given(opened: Opened, tmp_path: Path
         assert ThreadRecord(2) == await store.thread(2)
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_what_is_gone_is_forgotten_with_all_that_stood_in_it(opened: Opened, tmp_path: Path) -> None:
     """R6, D10: a thread, a channel, a server; a prompt stays until its end is written."""
@@ -277,7 +286,7 @@ async def test_what_is_gone_is_forgotten_with_all_that_stood_in_it(opened: Opene
         assert [place.place_id for place in await store.places()] == [4]
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_what_was_seen_only_grows_and_what_is_known_of_a_place_stays(opened: Opened, tmp_path: Path) -> None:
     """R2"""
@@ -288,7 +297,7 @@ async def test_what_was_seen_only_grows_and_what_is_known_of_a_place_stays(opene
         assert [SeenPlace(2, 20, seen=9), SeenPlace(1, 20, 11, 12, seen=5)] == await store.places()
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_thread_has_one_notice_at_most(opened: Opened, tmp_path: Path) -> None:
     """Q5, R2"""
@@ -303,7 +312,7 @@ async def test_a_thread_has_one_notice_at_most(opened: Opened, tmp_path: Path) -
         assert await store.notices() == []
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_transcripts_are_found_by_turn_and_by_thread_and_go_with_it(opened: Opened, tmp_path: Path) -> None:
     """S3, V2, R6: the newest turns first, and the latest of a turn counts, though nobody waits for it."""
@@ -320,7 +329,7 @@ async def test_transcripts_are_found_by_turn_and_by_thread_and_go_with_it(opened
         assert [await store.count_transcripts(thread) for thread in (1, 2)] == [0, 5]
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_decisions_are_found_newest_first_by_thread_and_by_server(opened: Opened, tmp_path: Path) -> None:
     """C5: whoever hands one in need not wait; a thread that is gone keeps its decisions."""
@@ -336,7 +345,7 @@ async def test_decisions_are_found_newest_first_by_thread_and_by_server(opened: 
         assert len(await store.decisions(9)) == 4
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_rule_is_kept_until_it_is_revoked(opened: Opened, tmp_path: Path) -> None:
     """C2"""
@@ -351,7 +360,7 @@ async def test_a_rule_is_kept_until_it_is_revoked(opened: Opened, tmp_path: Path
         assert await store.rules() == [first]
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_cards_are_kept_until_they_show_their_end(opened: Opened, tmp_path: Path) -> None:
     """C4: record before show; what is known later of one takes the place of what was."""
@@ -367,7 +376,7 @@ async def test_cards_are_kept_until_they_show_their_end(opened: Opened, tmp_path
         assert await store.cards() == []
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_concurrent_copies_of_a_message_are_accepted_once(opened: Opened, tmp_path: Path) -> None:
     """R2"""
@@ -383,14 +392,14 @@ async def test_concurrent_copies_of_a_message_are_accepted_once(opened: Opened, 
     assert answers.count(True) == 1
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_sound_store_has_no_trouble(opened: Opened, tmp_path: Path) -> None:
     """R6"""
     async with opened(tmp_path) as store:
         await store.accept(prompt(7))
         assert store.trouble == ""
-        assert (opened is in_a_file) == store.durable
+        assert (opened is not in_memory) == store.durable
 
 
 @pytest.mark.asyncio
@@ -417,7 +426,7 @@ async def test_finished_prompts_take_bounded_memory(monkeypatch: pytest.MonkeyPa
     assert [await store.accept(prompt(message_id)) for message_id in (1, 8, 9)] == [False] * 3
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_what_turns_took_is_added_up_once_each_by_money_or_else_by_tokens(opened: Opened, tmp_path: Path) -> None:
     """A4: by day, person and thread, with how far each session has come."""
@@ -440,7 +449,7 @@ async def test_what_turns_took_is_added_up_once_each_by_money_or_else_by_tokens(
         )
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_a_session_has_one_thread_or_one_claim_at_a_time(opened: Opened, tmp_path: Path) -> None:
     """S1: whoever is first, also of several in the same instant; what was forgotten counts no more."""
@@ -468,7 +477,7 @@ async def test_a_session_has_one_thread_or_one_claim_at_a_time(opened: Opened, t
         assert await store.claim_session(SessionClaim(30, "c", "x")) is None
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_prompts_that_ended_together_are_asked_for_again_together(opened: Opened, tmp_path: Path) -> None:
     """A4: a burst of messages that were refused."""
@@ -482,7 +491,7 @@ async def test_prompts_that_ended_together_are_asked_for_again_together(opened: 
         ]
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_whose_sessions_are_and_were_is_known_also_of_threads_that_are_gone(
     opened: Opened, tmp_path: Path
@@ -512,7 +521,7 @@ async def test_whose_sessions_are_and_were_is_known_also_of_threads_that_are_gon
         assert [one.held for one in await store.known_sessions(["c"])] == [False]
 
 
-@both
+@each
 @pytest.mark.asyncio
 async def test_work_trees_and_schedules_are_kept_until_they_are_dropped(opened: Opened, tmp_path: Path) -> None:
     """W5, A5: the last that was said of one counts, and the end of a thread takes neither."""

@@ -30,8 +30,8 @@ from bot.mcp.place import INSTANCE_CHARACTERS, NAME, candidates, temporary_direc
 from bot.ops.address import fits
 from bot.ops.doctor.finding import Finding, fail, ok, warn
 from bot.ops.instance import DATABASE, IDENTITY, LOCK, STATE_MARKER
-from pool.storage import database, tables
-from pool.storage.model import FileTooNew, StorageFault
+from pool.storage import database, steps
+from pool.storage.model import StateTooNew, StorageFault
 
 _LITTLE_SPACE = 500 * 1024 * 1024
 _LARGEST_COPY = 1024 * 1024 * 1024
@@ -195,7 +195,7 @@ def _read(path: Path, seconds: float) -> Finding:
         try:
             with database.faults(), closing(database.connect(copy)) as raw:
                 return _judge(raw, path, seconds)
-        except FileTooNew as exc:
+        except StateTooNew as exc:
             return fail("database", f"{exc}: install the version that wrote it, or go back to a backup")
         except StorageFault as exc:
             return warn("database", f"{exc}: starting the bot will move {path} aside and begin a new one")
@@ -205,7 +205,7 @@ def _judge(raw: sqlite3.Connection, path: Path, seconds: float) -> Finding:
     deadline = time.monotonic() + seconds
     raw.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
     try:
-        tables.refuse_newer(raw)
+        steps.refuse_newer(raw)
         found = raw.execute("PRAGMA integrity_check(1)").fetchone()
         version = raw.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.OperationalError:
@@ -214,7 +214,7 @@ def _judge(raw: sqlite3.Connection, path: Path, seconds: float) -> Finding:
         raise
     if found != ("ok",):
         return warn("database", f"damaged ({found[0]}): starting the bot will move {path} aside if it can't be read")
-    newest = len(tables.STEPS)
+    newest = len(steps.STEPS)
     later = "" if version == newest else f", which the next start upgrades to {newest}"
     return ok("database", f"sound, {path.stat().st_size // 1024:,} KiB, format {version}{later}")
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from bot.cli import main
 from bot.ops.audit import by_whom, since_of, table
 from bot.ops.instance import DATABASE, sole_instance
-from pool.storage import tables
+from pool.storage import steps
 from pool.storage.durable import open_store
 from pool.store import Decision
 from tests.pool.samples import decision
@@ -146,5 +146,5 @@ def test_the_table_says_who_or_what_decided() -> None:
 
 def test_the_first_format_with_decisions_is_known() -> None:
     """C5, R6"""
-    makes = [number for number, step in enumerate(tables.STEPS, 1) if any("TABLE decisions" in line for line in step)]
-    assert makes == [tables.DECISIONS_SINCE]
+    makes = [number for number, step in enumerate(steps.STEPS, 1) if any("TABLE decisions" in line for line in step)]
+    assert makes == [steps.DECISIONS_SINCE]

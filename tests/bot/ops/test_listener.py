@@ -67,12 +67,21 @@ async def test_the_bot_is_asked_at_a_socket_that_is_its_owners_only_and_goes(tmp
     assert not address.path.exists()
 
 
-@pytest.mark.parametrize(("status", "code"), [(Status.OK, 200), (Status.FAILING, 503), (Status.STARTING, 503)])
+@pytest.mark.parametrize(
+    ("status", "code", "ready"),
+    [
+        (Status.OK, 200, 200),
+        (Status.STANDBY, 200, 503),
+        (Status.FAILING, 503, 503),
+        (Status.STARTING, 503, 503),
+    ],
+)
 @pytest.mark.asyncio
-async def test_only_a_bot_that_is_well_says_200(status: Status, code: int) -> None:
-    """R7"""
+async def test_only_a_bot_that_is_well_says_200(status: Status, code: int, ready: int) -> None:
+    """R7, R10: one that stands by is well, but does no work yet."""
     async with answering(status=status) as address:
         assert (await call(address, "/healthz"))[0] == code
+        assert (await call(address, "/readyz"))[0] == ready
         assert (await ask(address)).status is status
 
 

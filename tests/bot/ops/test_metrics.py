@@ -114,7 +114,7 @@ def test_the_state_is_read_when_somebody_asks() -> None:
     states = [health(Status.OK, parts())]
     metrics = Metrics(lambda: states[-1])
     found = read(metrics)
-    assert found["weft_healthy"] == 1
+    assert (found["weft_healthy"], found["weft_leader"]) == (1, 1)
     assert found["weft_turns_running{lane=main}"] == 2
     assert found["weft_turns_lent{lane=main}"] == 1
     assert found["weft_turns_limit{lane=background}"] == 2

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bot.cli import main
-from bot.ops.health import DiscordHealth, Status, StoreHealth
+from bot.ops.health import DiscordHealth, StandbyHealth, Status, StoreHealth
 from bot.ops.status import duration, status_lines
 
 from .samples import agents, health, parts
@@ -48,6 +48,16 @@ def test_what_answers_in_place_of_a_bot_does_not_steer_the_terminal() -> None:
 def test_a_bot_that_starts_has_nothing_more_to_tell() -> None:
     assert status_lines(health(Status.STARTING, uptime=1)) == [
         "Weft 1.2.3 is starting; up since 2026-11-21 09:30:00 UTC (1 s)"
+    ]
+
+
+def test_a_bot_that_stands_by_tells_for_whom() -> None:
+    """R10"""
+    told = health(Status.STANDBY, uptime=1)
+    assert status_lines(told.model_copy(update={"standby": StandbyHealth(leader="one", trouble="it is away")})) == [
+        "Weft 1.2.3 stands by; up since 2026-11-21 09:30:00 UTC (1 s)",
+        "Leader    one",
+        "Database  it is away",
     ]
 
 

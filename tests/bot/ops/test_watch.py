@@ -11,9 +11,9 @@ import anyio
 import pytest
 
 from bot.ops.address import AddressUnusable, UnixSocket
-from bot.ops.health import Health, Status
+from bot.ops.health import Health, StandbyHealth, Status
 from bot.ops.status import ask
-from bot.ops.watch import WINDOW, LoopLag, watching
+from bot.ops.watch import WINDOW, LiveWatch, LoopLag, watching
 from bot.work.observer import Observer
 
 LOADED = "import bot.app, sys; print('prometheus_client' in sys.modules)"
@@ -35,15 +35,24 @@ async def test_without_an_address_nothing_is_measured() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_bot_that_has_not_begun_says_that_it_starts(tmp_path: Path) -> None:
-    """R7"""
+async def test_a_bot_that_has_not_begun_says_that_it_starts_or_stands_by(tmp_path: Path) -> None:
+    """R7, R10"""
     address = UnixSocket(tmp_path / "health.sock")
     with anyio.fail_after(30):
-        async with watching(str(address), str) as watch:
+        async with watching(str(address), lambda text: text.replace("word", "***")) as watch:
             assert watch.address == str(address)
             told: Health = await ask(address)
+            watch.stand_by(StandbyHealth(leader="one", trouble="word is wrong"))
+            waits: Health = await ask(address)
+            assert isinstance(watch, LiveWatch)
+            metrics = watch.metrics.exposition("")[0].decode()
+            watch.stand_by(None)
+            begins: Health = await ask(address)
     assert (told.status, told.problems, told.parts) == (Status.STARTING, (), None)
     assert told.uptime_seconds >= 0
+    assert (waits.status, waits.standby) == (Status.STANDBY, StandbyHealth(leader="one", trouble="*** is wrong"))
+    assert {"weft_healthy 1.0", "weft_leader 0.0"} <= set(metrics.splitlines())
+    assert begins.status is Status.STARTING
 
 
 @pytest.mark.asyncio

@@ -30,7 +30,7 @@ from bot.ops.doctor.state import (
 )
 from bot.ops.instance import sole_instance
 from pool.storage.database import connect, open_file
-from pool.storage.tables import STEPS
+from pool.storage.steps import STEPS
 from tests.bot.mcp.host import short_directory
 
 OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL

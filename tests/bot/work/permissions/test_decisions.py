@@ -15,8 +15,8 @@ from acp.schema import ToolCallUpdate
 from bot.redaction import Redactor
 from bot.work.permissions.decisions import KEEP_LIMIT, WHAT_LIMIT, Decisions, what_of
 from bot.work.task_tracker import TaskTracker
-from pool.storage.durable import Submitted
 from pool.storage.operations import Nothing
+from pool.storage.writer import Submitted
 from pool.store import Decision
 from tests.bot.reply.fakes import in_virtual_time
 from tests.pool.memory import MemoryStore

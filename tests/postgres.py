@@ -1,0 +1,282 @@
+"""A PostgreSQL server for the tests, from the distribution's packages; without them, tests are skipped and say so.
+
+All workers of a run share one, which nothing but they can reach: it listens on a socket in a directory of its own.
+Each worker holds a lock there, which goes with the process however that ends. A keeper waits for all these locks to be
+gone, ends the server and removes the directory; if the keeper is killed, the kernel ends the server with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pool.storage.model import StorageLimits
+from pool.storage.postgres import Postgres
+
+_PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+_PATIENCE = 60.0
+_names = count()
+
+
+def missing() -> str:
+    """Return why there is no server here, or nothing."""
+    if not _PROGRAMS:
+        return "PostgreSQL is not installed (apt-get install postgresql)"
+    if os.geteuid() == 0 and "postgres" not in (user.pw_name for user in pwd.getpwall()):
+        return "PostgreSQL does not run as root, and there is no user postgres"
+    return ""
+
+
+needed = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs.
+
+    Attributes:
+        directory: of its socket and its files.
+        port: only a name for its socket, unless it was started to listen on 127.0.0.1 as well.
+    """
+
+    directory: Path
+    port: int
+
+    def url(self, name: str = "postgres", schema: str = "") -> str:
+        path = f"&options=-csearch_path%3D{schema}" if schema else ""
+        return f"postgresql:///{name}?host={self.directory}&port={self.port}&user=weft{path}"
+
+    def tcp_url(self, port: int | None = None, name: str = "postgres", schema: str = "") -> str:
+        path = f"?options=-csearch_path%3D{schema}" if schema else ""
+        return f"postgresql://weft:secret-word@127.0.0.1:{port or self.port}/{name}{path}"
+
+    def pid(self) -> int:
+        return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+
+
+# --- what tests take ------------------------------------------------------------------------------------------------
+
+
+@cache
+def server() -> Server:
+    """Return the server that all workers share."""
+    if missing():
+        pytest.skip(missing())
+    place = (
+        Path(tempfile.gettempdir()) / f"weft-pg-{os.getuid()}-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    )
+    place.mkdir(mode=0o755, exist_ok=True)
+    with (place.with_suffix(".start")).open("w") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        # Kept open for as long as this process runs.
+        users = os.open(place.with_suffix(".users"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if not (place / "ready").exists():
+            keeper = [sys.executable, "-m", "tests.postgres", str(place)]
+            root = Path(__file__).parents[1]
+            keeping = subprocess.Popen(keeper, cwd=root, start_new_session=True, stdin=subprocess.DEVNULL)
+            _wait(place / "ready", keeping)
+            keeping.returncode = 0  # it ends after us, and is nobody's child then
+    return Server(place, 5432)
+
+
+@cache
+def _schema() -> str:
+    """Return the schema that this process has for itself, with all tables in it."""
+    url = fresh()
+    database = Postgres(url, StorageLimits())
+    database.open()
+    database.close()
+    return url
+
+
+def emptied() -> str:
+    """Return the address of a database with the tables of this version, and nothing in them."""
+    url = _schema()
+    with psycopg.connect(url, autocommit=True) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").fetchall()
+        names = [name for (name,) in tables if name != "state"]
+        # Much less work for the server than TRUNCATE, as long as there is little in them.
+        connection.execute("; ".join(f"DELETE FROM {name}" for name in names).encode())
+    return url
+
+
+def fresh(on: Server | None = None) -> str:
+    """Return the address of a database without tables."""
+    there, name = on or server(), f"t{os.getpid()}_{next(_names)}"
+    with psycopg.connect(there.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}".encode())
+    return there.url(schema=name)
+
+
+def rows(url: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+# --- a server that a test may kill ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def own_server(place: Path) -> Iterator[OwnServer]:
+    """Run a server for one test, on 127.0.0.1 too."""
+    if missing():
+        pytest.skip(missing())
+    directory = Path(tempfile.mkdtemp(prefix="weft-pg-own-"))
+    directory.chmod(0o755)
+    own = OwnServer(directory)
+    try:
+        own.start()
+        yield own
+    finally:
+        own.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+class OwnServer:
+    """A server with its process, which can be killed and started again on the same files."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.port = directory, _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        _initialise(directory)
+
+    @property
+    def server(self) -> Server:
+        return Server(self.directory, self.port)
+
+    def start(self) -> None:
+        self._process = _started(self.directory, self.port, "127.0.0.1")
+        _answering(self.server)
+
+    def kill(self) -> None:
+        """End it at once, without a word to those who are connected."""
+        if self._process is not None:
+            self.resume()
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(_PATIENCE)
+            self._process = None
+
+    def _all(self) -> list[int]:
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [self._process.pid, *map(int, children.split())]
+
+    def hang(self) -> None:
+        """Have all of its processes do nothing; its sockets are still there."""
+        for pid in self._all():
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        for pid in self._all():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# --- how one is started ---------------------------------------------------------------------------------------------
+
+
+def _as_postgres(*more: str) -> list[str]:
+    """Return what comes before a command, so that it runs as somebody whom PostgreSQL runs as."""
+    other = ["--reuid", "postgres", "--regid", "postgres", "--clear-groups"] if os.geteuid() == 0 else []
+    return ["setpriv", *other, *more] if other or more else []
+
+
+def _initialise(place: Path) -> None:
+    data = place / "data"
+    data.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        shutil.chown(place, "postgres", "postgres")
+        shutil.chown(data, "postgres", "postgres")
+    options = ["-A", "trust", "-U", "weft", "-E", "UTF8", "--locale=C", "--wal-segsize=1"]
+    command = [str(_PROGRAMS[-1].with_name("initdb")), "-D", str(data), "--no-sync", "--no-instructions", *options]
+    subprocess.run([*_as_postgres(), *command], check=True, cwd=place, stdout=subprocess.DEVNULL)
+
+
+def _started(place: Path, port: int, address: str) -> subprocess.Popen[bytes]:
+    settings = {
+        "listen_addresses": address,
+        "port": port,
+        "unix_socket_directories": place,
+        "fsync": "off",
+        "full_page_writes": "off",
+        "shared_buffers": "16MB",
+        "max_wal_size": "32MB",
+        "autovacuum": "off",
+        "max_connections": 60,
+        "log_min_messages": "panic",
+    }
+    # The kernel ends it when the process that has started it ends; asked for after the change of the user.
+    command = [*_as_postgres("--pdeathsig", "QUIT"), str(_PROGRAMS[-1]), "-D", str(place / "data")]
+    command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    with (place / "log").open("ab") as log:
+        return subprocess.Popen(command, cwd=place, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def _answering(there: Server) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            psycopg.connect(there.url()).close()
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _wait(path: Path, keeper: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not path.exists():
+        assert keeper.poll() is None, "PostgreSQL did not start"
+        assert time.monotonic() < deadline, f"PostgreSQL did not start: see {path.parent}/log"
+        time.sleep(0.02)
+
+
+def keep(place: Path) -> None:
+    """Run the server until nobody uses it any more."""
+    _initialise(place)
+    process = _started(place, 5432, "")
+    try:
+        _answering(Server(place, 5432))
+        (place / "ready").touch()
+        with (place.with_suffix(".users")).open("w") as users:
+            fcntl.flock(users, fcntl.LOCK_EX)
+            process.send_signal(signal.SIGQUIT)
+            process.wait(_PATIENCE)
+            shutil.rmtree(place, ignore_errors=True)
+            for suffix in (".users", ".start"):
+                place.with_suffix(suffix).unlink(missing_ok=True)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGQUIT)
+            process.wait(_PATIENCE)
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]))
