@@ -36,9 +36,15 @@ ALLOWED: tuple[str, ...] = (
 )
 """Names that every agent gets when they are set."""
 
-WITHHELD: tuple[str, ...] = ("DISCORD_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_*")
-"""Names that no agent gets, even when a setting asks for them: the token, where it lies, and what speaks to the service
-supervisor."""
+WITHHELD: tuple[str, ...] = (
+    "DISCORD_TOKEN",
+    "WEFT_DATABASE_URL",
+    "CREDENTIALS_DIRECTORY",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_*",
+)
+"""Names that no agent gets, even when a setting asks for them: the token, where it lies, the state's database, and what
+speaks to the service supervisor."""
 
 
 def agent_environment(environ: Mapping[str, str], extra_names: Iterable[str]) -> dict[str, str]:

@@ -39,13 +39,14 @@ from bot.mcp.listener import ToolListener
 from bot.mcp.place import private_place
 from bot.model import Lane, QueueMode, Verbosity
 from bot.ops.address import AddressUnusable
+from bot.ops.database_address import database_secrets
 from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.health import problems
 from bot.ops.instance import COMMAND_STAMP, DATABASE, STATE_MARKER, CommandStampFile, own_temporary_files, sole_instance
 from bot.ops.snapshot import Watched, vitals
 from bot.ops.supervisor import Figures, Supervisor, SupervisorNotifier, Watchdog
 from bot.ops.watch import Watch, watching
-from bot.preflight import RunSettings
+from bot.preflight import NO_DRIVER, RunSettings, database_of
 from bot.redaction import Redactor
 from bot.reply.pacing import Pacing
 from bot.work.dispatcher import Dispatcher
@@ -58,7 +59,7 @@ from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.session_servers import SessionServers, new_key
 from pool.storage.durable import SessionStore, open_store
-from pool.storage.model import DAY, StateTooNew, StorageLimits
+from pool.storage.model import DAY, StateRefused, StorageLimits
 
 log = structlog.get_logger(__name__)
 
@@ -126,17 +127,30 @@ def held_state(settings: Settings) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def kept_state(state_dir: Path, limits: StorageLimits | None = None) -> AsyncIterator[SessionStore]:
-    """Open the store in the state directory.
+async def kept_state(settings: Settings, epoch: Callable[[], int] | None = None) -> AsyncIterator[SessionStore]:
+    """Open the store: in the state directory, or on the server that the settings name.
+
+    Args:
+        epoch: in which this process may write on the server; None: nobody else could.
 
     Raises:
-        ConfigError: a newer version has written it.
+        ConfigError: a person has to do something before it can be used, as when a newer version has written it.
+        LeaseLost: another bot works on it.
     """
+    limits, url = storage_limits(settings), database_of(settings)
     try:
-        async with open_store(state_dir / DATABASE, limits) as store:
+        if url is None:
+            async with open_store(settings.state_dir / DATABASE, limits) as store:
+                yield store
+            return
+        try:
+            from pool.storage.postgres_ledger import open_database_store
+        except ImportError as exc:
+            raise ConfigError(f"{settings.called('WEFT_DATABASE_URL')}: {NO_DRIVER}") from exc
+        async with open_database_store(url, limits, epoch) as store:
             yield store
-    except StateTooNew as exc:
-        raise ConfigError(str(exc)) from exc
+    except StateRefused as exc:
+        raise ConfigError(f"{settings.called('WEFT_DATABASE_URL')}: {exc}" if url else str(exc)) from exc
 
 
 @asynccontextmanager
@@ -258,7 +272,7 @@ async def running_bot(
     async with (
         tool_access(settings, marker or {}) as access,
         watched(settings, redactor) as watch,
-        kept_state(settings.state_dir, storage_limits(settings)) as store,
+        kept_state(settings) as store,
         running_engines(wanted.agents) as engines,
         anyio.create_task_group() as connection,
     ):
@@ -310,8 +324,9 @@ async def _stay_connected(gateway: DiscordGateway, dispatcher: Dispatcher) -> No
 
 
 def secrets(wanted: RunSettings) -> list[str]:
-    """Return what must be in no log and no message: the token, and what agents are given by name (R5)."""
-    return [wanted.token, *secret_values(wanted.agents, wanted.environment)]
+    """Return what must be in no log and no message: the token, the database's password, what agents are given (R5)."""
+    database = database_secrets(wanted.database_url) if wanted.database_url else []
+    return [wanted.token, *database, *secret_values(wanted.agents, wanted.environment)]
 
 
 def run_bot(

@@ -21,6 +21,7 @@ from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
 from bot.agents.model import Agents
 from bot.files import EnvFile, Unusable, is_ours, mode_of, not_absolute, read_text
 from bot.ops.address import parse_address
+from bot.ops.database_address import database_problem
 from bot.wording import nearest, told
 
 EX_CONFIG = 78
@@ -82,6 +83,13 @@ def _health_address(value: str | None) -> str | None:
     return str(parse_address(value)) if value else None
 
 
+def _database_url(value: SecretStr | None) -> SecretStr | None:
+    # No message has the value in it: it may hold a password.
+    if value is not None and (problem := database_problem(value.get_secret_value().strip())):
+        raise ValueError(problem)
+    return SecretStr(value.get_secret_value().strip()) if value is not None else None
+
+
 Ids = Annotated[tuple[Annotated[int, BeforeValidator(_snowflake)], ...], NoDecode, BeforeValidator(_words)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Argv = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_argv)]
@@ -110,6 +118,7 @@ class Settings(BaseSettings):
     agents_file: File = None
     workspace: str | None = None
     state_dir: Path = Field(default_factory=default_state_dir)
+    database_url: Annotated[SecretStr | None, AfterValidator(_database_url)] = None
     allowed_guilds: Ids = ()
     allowed_channels: Ids = ()
     allowed_users: Ids = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ NO_TOKEN = (
     " (Bot, Reset Token)"
 )
 
+NO_DRIVER = "what speaks to PostgreSQL is not installed: pip install 'weft[postgres]'"
+
 _TOKEN_PARTS = 3
 
 
@@ -32,11 +35,13 @@ class RunSettings:
 
     Attributes:
         environment: where the variables of agents are taken from; they see an allow-listed part of it (R5).
+        database_url: where the state is, if it is on a server.
     """
 
     token: str
     agents: Agents
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    database_url: str | None = field(default=None, repr=False)
 
 
 def preflight(settings: Settings, environment: Mapping[str, str] | None = None) -> RunSettings:
@@ -48,7 +53,10 @@ def preflight(settings: Settings, environment: Mapping[str, str] | None = None) 
     if problems := list(unusable(settings)):
         raise ConfigError(*problems)
     return RunSettings(
-        token_of(settings), agents_of(settings), dict(os.environ if environment is None else environment)
+        token_of(settings),
+        agents_of(settings),
+        dict(os.environ if environment is None else environment),
+        database_of(settings),
     )
 
 
@@ -71,10 +79,16 @@ def unusable(settings: Settings, wrong: frozenset[str] = frozenset()) -> Iterato
         "WEFT_AGENTS_FILE": _agents_problems(settings, wrong),
         "WEFT_TRANSCRIBE": [_transcriber_problem(settings)],
         "WEFT_STATE_DIR": [state_problem(settings.state_dir, settings.called("WEFT_STATE_DIR"))],
+        "WEFT_DATABASE_URL": [_driver_problem(settings)],
     }
     for name, found in problems.items():
         if name not in wrong:
             yield from filter(None, found)
+
+
+def _driver_problem(settings: Settings) -> str:
+    missing = settings.database_url is not None and importlib.util.find_spec("psycopg") is None
+    return f"{settings.called('WEFT_DATABASE_URL')}: {NO_DRIVER}" if missing else ""
 
 
 def _transcriber_problem(settings: Settings) -> str:
@@ -133,6 +147,11 @@ def agents_of(settings: Settings, path: str | None = None) -> Agents:
 def token_of(settings: Settings) -> str:
     """Return the bot's token, empty if there is none."""
     return settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
+
+
+def database_of(settings: Settings) -> str | None:
+    """Return where the state is, if it is on a server."""
+    return settings.database_url.get_secret_value() if settings.database_url is not None else None
 
 
 def _run_token_problem(settings: Settings) -> str:

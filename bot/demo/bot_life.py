@@ -157,7 +157,7 @@ async def _know_places(assignment: Assignment, settings: Settings) -> None:
     if (settings.state_dir / DATABASE).exists():
         return
     places = [SeenPlace(one, assignment.guild_id, seen=one) for one in assignment.channels]
-    async with kept_state(settings.state_dir) as store:
+    async with kept_state(settings) as store:
         await store.see(places)
 
 

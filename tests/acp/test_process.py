@@ -171,7 +171,9 @@ def test_names_from_the_settings_are_let_through() -> None:
     assert named(environ, iter(["API_KEY", "TOOL_*"])) == {"API_KEY": "1", "TOOL_A": "2", "TOOL_B": "3"}
 
 
-@pytest.mark.parametrize("name", ["DISCORD_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"])
+@pytest.mark.parametrize(
+    "name", ["DISCORD_TOKEN", "WEFT_DATABASE_URL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]
+)
 @pytest.mark.parametrize("extra", ["itself", "*"])
 def test_the_token_and_the_supervisor_are_withheld_even_when_asked_for(name: str, extra: str) -> None:
     """R5."""

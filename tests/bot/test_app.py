@@ -112,6 +112,18 @@ def test_the_token_and_the_agents_own_secrets_are_cut_out_everywhere(monkeypatch
     assert seen == ["[secret] [secret] other"]
 
 
+def test_the_password_of_the_database_is_cut_out_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R5, R9: as it is written in the address, and as it is meant."""
+    seen: list[str] = []
+
+    def look(redactor: Redactor) -> int:
+        seen.append(redactor.text("to postgresql://weft:p%40ss-w0rd@db/weft with p@ss-w0rd or p%40ss-w0rd as weft@db"))
+        return 0
+
+    run_with(monkeypatch, look, wanted=replace(WANTED, database_url="postgresql://weft:p%40ss-w0rd@db/weft"))
+    assert seen == ["to [secret] with [secret] or [secret] as weft@db"]
+
+
 class ReloadedBot:
     """A bot that takes whatever is put in force, and keeps how wide the pool's net is."""
 

@@ -49,6 +49,11 @@ MORE_BAD = [
     pytest.param(
         {"WEFT_STATE_DIR": "/dev/null"}, "WEFT_STATE_DIR (environment): /dev/null is not a directory", id="state"
     ),
+    pytest.param(
+        {"WEFT_DATABASE_URL": "mysql://weft:canary@db/weft"},
+        "WEFT_DATABASE_URL (environment): this is no address of a PostgreSQL database: write postgresql://",
+        id="database",
+    ),
     pytest.param({"WEFT_MAX_AGENTS": "many"}, "WEFT_MAX_AGENTS (environment): ", id="no number"),
     pytest.param({"WEFT_IDLE_TTL": "nan"}, "WEFT_IDLE_TTL (environment): ", id="not a number"),
     pytest.param({"WEFT_LOG_LEVEL": "loud"}, "WEFT_LOG_LEVEL (environment): ", id="log level"),
