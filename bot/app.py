@@ -295,6 +295,7 @@ async def running_bot(
                 transcriber=transcriber_of(settings, wanted),
                 launcher=launcher,
                 journals=settings.state_dir / "merges",
+                mirrors=settings.state_dir / "remote",
             )  # fmt: skip
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             # Before any agent is started: what an earlier run left may still work in a thread's directory.

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import anyio
 import structlog
@@ -24,7 +24,7 @@ from acp.handshake import How, ways
 from acp.session import AgentSession
 from pool.agent_task import AgentTask, OpenConnection, wait_until
 from pool.copies import SessionCopy
-from pool.engines.model import NodeStatus
+from pool.engines.model import NodeStatus, RemoteAgent
 from pool.launcher import Launcher
 from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotState, SlotStatus
 from pool.registry import Registry
@@ -77,6 +77,12 @@ class Lease:
     def alone(self) -> bool:
         """Whether no other thread has a part in the process: what it says and starts is this thread's."""
         return self._slot.agent.sharing is None
+
+    @property
+    def remote(self) -> RemoteAgent | None:
+        """The agent, if an engine runs it on another machine."""
+        process = self.connection.process
+        return cast("RemoteAgent", process) if process.pid is None else None
 
     def listen(self) -> Callable[[], str]:
         """Return what tells the agent's stderr from now on; nothing where threads share it: it may be a neighbour's."""

@@ -93,6 +93,7 @@ class Parts(Host[Claim]):
         redact: takes secrets out of what agents say about their failures.
         lookups: asks Discord for what prompts refer to.
         journals: the directory in which merges under way are written down.
+        mirrors: the directory in which files of agents on other machines are kept.
         transcriber: writes down voice messages for agents that take no sounds.
         launcher: says how commands of projects are run in the directories of threads; None: there are no projects.
 
@@ -139,6 +140,7 @@ class Parts(Host[Claim]):
         redact: Callable[[str], str],
         lookups: Lookups,
         journals: Path,
+        mirrors: Path,
         transcriber: Transcriber | None = None,
         launcher: LauncherByName | None = None,
     ) -> None:
@@ -151,7 +153,7 @@ class Parts(Host[Claim]):
         self._scheduler: Scheduler[Claim] = Scheduler(Lanes(limits.lanes), self)
         self.thread_settings = ThreadSettings(self._tracker, store, agents, limits.rules.mode)
         # Each of these builds on those before it.
-        self._make_display(tasks, transcriber)
+        self._make_display(tasks, transcriber, mirrors)
         self.projects = Projects(store, self.thread_settings, self._editors, launcher, redact)
         self._make_records(agents)
         self._make_watchers(tasks)
@@ -164,7 +166,7 @@ class Parts(Host[Claim]):
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")
 
-    def _make_display(self, tasks: TaskGroup, transcriber: Transcriber | None) -> None:
+    def _make_display(self, tasks: TaskGroup, transcriber: Transcriber | None, mirrors: Path) -> None:
         """Make what shows things in threads, and what takes files in and out."""
         tracker, chat, limits = self._tracker, self._chat, self._limits
         self._nonces = nonce_source(time.time_ns())
@@ -173,7 +175,7 @@ class Parts(Host[Claim]):
             self._scheduler, self.thread_gone, as_shown=self._redact, long_as_file=limits.long_as_file,
         )  # fmt: skip
         self._reactions = Reactions(tasks, chat, enabled=limits.reactions)
-        self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, transcriber)
+        self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, mirrors, transcriber)
         self._handouts = Handouts(editors, self._files.place_of, chat.upload_limit)
         self._notices = QueueNotices(tasks, tracker, editors, self._store, self._scheduler)
         self._leftovers = Leftovers(tasks, self._notices)

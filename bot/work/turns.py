@@ -28,6 +28,7 @@ from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
 from bot.work.files.handouts import Handouts
+from bot.work.files.remote_files import hide_there
 from bot.work.files.turn_files import TurnFiles, nothing_left
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
@@ -234,7 +235,7 @@ class TurnService:
         # Started before prompt: after a crash, what may have had side effects is not repeated.
         await self.store.started(first, others)
         if begins(lease):
-            await self.handouts.hide(thread_id)
+            await (self.handouts.hide(thread_id) if lease.remote is None else hide_there(lease.remote))
         if running.looked is not None:
             await running.looked.wait()
 
@@ -273,6 +274,8 @@ class TurnService:
                     # copy is closed in any case; the others in its process go on.
                     lease.stop()
             # While the session is held: what the next turn writes must not be taken for this one's.
+            if lease.remote is not None:
+                await self.files.fetch_handouts(handing_out, lease.remote, self.handouts.limit_of(handing_out))
             handout = await self.handouts.collect(handing_out, snapshot)
         return replace(end_of(snapshot), handout=handout)
 

@@ -109,3 +109,20 @@ async def test_an_engine_that_is_away_is_told_and_is_tried_again(tmp_path: Path)
         await game.until_shown(thread_id, "near-1 does not answer: Connection refused")
         engine.away = ""
         assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
+
+
+async def test_files_go_to_the_agents_machine_and_come_back(tmp_path: Path) -> None:
+    """P14, F1, F4: by the same connection, into its directory and out of the folder that it is told."""
+    words = {"make": [{"files": {"{out}/made.txt": "bWFkZQ=="}}, {"text": "there"}]}
+    async with playing(tmp_path, scenario(tmp_path, words=words)) as (game, engine):
+        files = [("notes.bin", b"\x00note")]
+        message = await game.owner.say(game.discord.channel_id, "make", mention_bot=True, files=files)
+        assert await game.outcome(message.id) is Outcome.ANSWERED
+        [spec] = engine.specs
+        there = anyio.Path(spec.cwd)
+        assert await (there / f".weft/in/{message.id}/notes.bin").read_bytes() == b"\x00note"
+        assert await (there / ".weft/.gitignore").read_text() == "*\n"
+        await game.until_shown(message.id, "made.txt")
+        posted = [file for reply in game.replies(message.id) for file in reply.attachments]
+        assert [(file.name, file.content) for file in posted] == [("made.txt", b"made")]
+        assert not await (there / f".weft/out/{message.id}/made.txt").exists()

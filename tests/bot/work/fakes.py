@@ -484,6 +484,7 @@ async def running_work(
             redact=redact,
             lookups=lookups or FakeLookups(),
             journals=Path("/nonexistent/merges"),
+            mirrors=Path("/nonexistent/remote"),
         )
         listeners = dispatcher.deliveries.listeners
         listeners.append(lambda inbound, outcome: outcomes.append((inbound.message_id, outcome)))

@@ -68,6 +68,7 @@ class FakeLease:
     alone: bool = True
     lost: bool = False
     how: str = "new"
+    remote: None = None
 
     @property
     def connection(self) -> PlayedConnection:

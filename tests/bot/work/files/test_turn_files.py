@@ -29,7 +29,7 @@ FILE = Attachment(5, "a.png", 3, "image/png", "https://cdn.discordapp.com/a.png"
 
 def files_of(tracker: TaskTracker, agents: Agents) -> TurnFiles:
     settings = ThreadSettings(tracker, NotedStore(), agents, QueueMode.QUEUE)
-    return TurnFiles(tracker, cast("Any", None), settings, FileLimits(), wall=lambda: NOW)
+    return TurnFiles(tracker, cast("Any", None), settings, FileLimits(), Path("/nonexistent"), wall=lambda: NOW)
 
 
 @pytest.mark.asyncio

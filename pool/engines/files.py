@@ -1,0 +1,184 @@
+"""Files between this machine and an agent's directory on another one, through the way to the agent.
+
+They go as tar archives to and from a shell beside the agent: images and accounts with an agent in them have both. What
+comes back was named by whoever works there: only plain files below the target are made of it, and no more bytes are
+taken than were asked for. There is no state.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import anyio.to_thread
+
+from pool.engines.model import Ran, RemoteAgent
+
+MOST_AT_ONCE = 16 * 2**20
+"""Bytes of files that go in one archive, but for a single file that is larger."""
+
+SECONDS = 60.0
+"""For one archive."""
+
+_NAMES, _NAME_BYTES = 200, 64 * 1024
+_SAID = 300
+_OVERHEAD = 2048  # of each file in an archive, in bytes: its heads and what fills its last block
+_LIST = (
+    'cd -- "$1" 2>/dev/null || exit 0; '
+    "find . -type f -exec sh -c 'for file do "
+    'size=$(wc -c <"$file") && printf "%d %s\\0" "$size" "$file"; done\' sh {} +'
+)
+_TAKE = 'cd -- "$1" && shift && tar -cf - -- "$@"'
+_PUT = 'mkdir -p -- "$1" && cd -- "$1" && tar -xf -'
+_WRITE = 'mkdir -p -- "$(dirname -- "$1")" && cat >"$1"'
+_REMOVE = 'cd -- "$1" && shift && rm -f -- "$@"'
+_CLEAR = 'find "$1" -mindepth 1 -maxdepth 1 -mtime "+$2" -exec rm -rf {} +'
+
+
+class NotMoved(Exception):
+    """Files could not be moved; the text says why, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file there: where it is below the folder, and its size in bytes."""
+
+    path: str
+    size: int
+
+
+async def put(agent: RemoteAgent, source: Path, paths: Sequence[str], directory: str) -> None:
+    """Put files into a directory there, which is made; ``paths`` are below ``source``, and will be below it.
+
+    Raises:
+        AgentExited: the way to the agent is gone.
+        NotMoved: they could not be put there.
+    """
+    for batch in _batches(source, paths):
+        archive = await anyio.to_thread.run_sync(_packed, source, batch)
+        _must(await agent.run(_sh(_PUT, directory), archive, limit=_SAID, seconds=SECONDS))
+
+
+async def write(agent: RemoteAgent, path: str, content: bytes) -> None:
+    """Write a small file there, with the directories that it is in.
+
+    Raises:
+        AgentExited: the way to the agent is gone.
+        NotMoved: it could not be written.
+    """
+    _must(await agent.run(_sh(_WRITE, path), content, limit=_SAID, seconds=SECONDS))
+
+
+async def look(agent: RemoteAgent, directory: str) -> list[RemoteFile]:
+    """Return the plain files of a directory there and of those in it, the first few hundred; none if it is not there.
+
+    Raises:
+        AgentExited: the way to the agent is gone.
+        NotMoved: they could not be listed.
+    """
+    ran = await agent.run(_sh(_LIST, directory), limit=_NAME_BYTES, seconds=SECONDS)
+    # More names than are read cut the command off; what came until then is whole but for the last.
+    if ran.returncode != 0 and len(ran.stdout) < _NAME_BYTES:
+        _must(ran)
+    found = []
+    for entry in ran.stdout.split(b"\0")[:-1][:_NAMES]:
+        size, _, path = entry.partition(b" ")
+        if size.isdigit() and _is_plain(name := path.decode(errors="replace")):
+            found.append(RemoteFile(str(PurePosixPath(name)), int(size)))
+    return found
+
+
+async def take(agent: RemoteAgent, directory: str, files: Sequence[RemoteFile], target: Path) -> None:
+    """Take files out of a directory there, and remove them once they are here; ``target`` is ours alone.
+
+    Raises:
+        AgentExited: the way to the agent is gone; what did not arrive is still there.
+        NotMoved: they could not be taken, as when one has grown meanwhile.
+    """
+    for batch in _by_size(files):
+        names = [f"./{one.path}" for one in batch]
+        limit = sum(one.size + _OVERHEAD for one in batch) + 2 * _OVERHEAD * 8
+        ran = await agent.run(_sh(_TAKE, directory, *names), limit=limit, seconds=SECONDS)
+        _must(ran)
+        await anyio.to_thread.run_sync(_unpack, ran.stdout, batch, target)
+        # Only now: lost on the way, they would be nowhere.
+        _must(await agent.run(_sh(_REMOVE, directory, *names), limit=_SAID, seconds=SECONDS))
+
+
+async def clear(agent: RemoteAgent, directory: str, days: int) -> None:
+    """Remove what a directory there holds that was not changed for some days; that it can't be is no error.
+
+    Raises:
+        AgentExited: the way to the agent is gone.
+    """
+    await agent.run(_sh(_CLEAR, directory, str(days)), limit=_SAID, seconds=SECONDS)
+
+
+def _sh(script: str, *arguments: str) -> list[str]:
+    return ["sh", "-c", script, "sh", *arguments]
+
+
+def _must(ran: Ran) -> None:
+    if ran.returncode == 0:
+        return
+    said = ran.stderr.decode(errors="replace").strip().splitlines()
+    why = said[-1][:_SAID] if said else f"exit status {ran.returncode}" if ran.returncode is not None else "too slow"
+    raise NotMoved(why)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path leads below where it begins, whoever named it."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and ".." not in parts and not path.startswith("/") and "\ufffd" not in path
+
+
+def _batches(source: Path, paths: Iterable[str]) -> list[list[str]]:
+    files = [RemoteFile(path, (source / path).stat().st_size) for path in paths]
+    return [[one.path for one in batch] for batch in _by_size(files)]
+
+
+def _by_size(files: Iterable[RemoteFile]) -> list[list[RemoteFile]]:
+    batches: list[list[RemoteFile]] = []
+    room = 0
+    for one in files:
+        if not batches or one.size > room:
+            batches.append([])
+            room = MOST_AT_ONCE
+        batches[-1].append(one)
+        room -= one.size
+    return batches
+
+
+def _packed(source: Path, paths: Sequence[str]) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in paths:
+            entry = tar.gettarinfo(source / path, arcname=path)
+            # Whose it is here says nothing there: whoever unpacks it has it.
+            entry.uid = entry.gid = 0
+            entry.uname = entry.gname = ""
+            with (source / path).open("rb") as content:
+                tar.addfile(entry, content)
+    return archive.getvalue()
+
+
+def _unpack(archive: bytes, files: Sequence[RemoteFile], target: Path) -> None:
+    wanted = {one.path: one for one in files}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+            for entry in tar:
+                one = wanted.get(str(PurePosixPath(entry.name)))
+                content = tar.extractfile(entry) if one is not None and entry.isreg() else None
+                if one is None or content is None:
+                    continue
+                path = target / one.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.read())
+                del wanted[one.path]
+    except tarfile.TarError as exc:
+        raise NotMoved(f"what came is no archive: {exc}") from exc
+    if wanted:
+        raise NotMoved(f"{next(iter(wanted))} is gone")
