@@ -158,7 +158,7 @@ def tell_status(env_file: Path) -> None:
 def audit(env_file: Path, since: str, thread: int | None, as_json: bool) -> None:
     """Show what was decided about what agents asked.
 
-    It is read out of the state file, whether the bot runs or not; the oldest decision comes first.
+    It is read out of the state, whether the bot runs or not; the oldest decision comes first.
     """
     from bot.ops.audit import run_audit
 

@@ -1,4 +1,4 @@
-"""``weft audit``: what was decided about what agents asked, out of the state file, while the bot runs or not (C5)."""
+"""``weft audit``: what was decided about what agents asked, out of the state, while the bot runs or not (C5)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from bot.config import ConfigError, load_settings
 from bot.files import user_name
 from bot.ops.doctor.state import in_use
 from bot.ops.instance import DATABASE
+from bot.preflight import NO_DRIVER, database_of
 from bot.reply.sanitise import clip
 from pool.storage.decisions import Decisions
-from pool.storage.model import StateTooNew, StorageFault
-from pool.storage.reading import StateTooOld, read_decisions
+from pool.storage.model import StateTooNew, StateTooOld, StorageFault
+from pool.storage.reading import read_decisions
 from pool.store import Decision
 
 _SPAN = re.compile(r"([0-9]{1,6})(m|h|d|w)")
@@ -48,7 +49,7 @@ def run_audit(env_file: Path, since: str, thread_id: int | None, *, as_json: boo
     """Print the decisions, the oldest first; return 0.
 
     Raises:
-        ConfigError: the state file can't be read.
+        ConfigError: the state can't be read.
         click.BadParameter: there is no such time.
     """
     try:
@@ -57,7 +58,12 @@ def run_audit(env_file: Path, since: str, thread_id: int | None, *, as_json: boo
         raise click.BadParameter(str(exc), param_hint="--since") from exc
     settings = load_settings(env_file)
     question = Decisions(_MOST, thread_id=thread_id, since=start)
-    found = _read(settings.state_dir, question, settings.called("WEFT_STATE_DIR"))[::-1]
+    url = database_of(settings)
+    found = (
+        _read(settings.state_dir, question, settings.called("WEFT_STATE_DIR"))
+        if url is None
+        else _read_there(url, question, settings.called("WEFT_DATABASE_URL"))
+    )[::-1]
     if as_json:
         lines = [json.dumps(_as_json(one)) for one in found]
     elif found:
@@ -84,6 +90,21 @@ def _read(state_dir: Path, question: Decisions, called: str) -> list[Decision]:
         raise ConfigError(f"{path}: {exc}: start this version of the bot once") from exc
     except (StorageFault, OSError) as exc:
         raise ConfigError(f"{path}: {exc}: `weft doctor` looks closer at it") from exc
+
+
+def _read_there(url: str, question: Decisions, called: str) -> list[Decision]:
+    try:
+        from pool.storage.postgres_reading import read_decisions_there
+
+        return read_decisions_there(url, question)
+    except ImportError as exc:
+        raise ConfigError(f"{called}: {NO_DRIVER}") from exc
+    except StateTooNew as exc:
+        raise ConfigError(f"{called}: {exc}: use the version that wrote it") from exc
+    except StateTooOld as exc:
+        raise ConfigError(f"{called}: {exc}: start this version of the bot once") from exc
+    except StorageFault as exc:
+        raise ConfigError(f"{called}: {exc}: `weft doctor` looks closer at it") from exc
 
 
 def _as_json(decision: Decision) -> dict[str, object]:

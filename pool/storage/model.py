@@ -97,6 +97,10 @@ class StateTooNew(StateRefused):
     """A newer version has written it; it is left alone."""
 
 
+class StateTooOld(StateRefused):
+    """An older version has written it, and it is only read here."""
+
+
 class LeaseLost(Exception):
     """Somebody else works on this state now: nothing of ours may be written any more."""
 

@@ -9,6 +9,7 @@ if the same operations come again, under the same number, it is seen there wheth
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +30,13 @@ from pool.storage.model import (
     Operation,
     StateRefused,
     StateTooNew,
+    StateTooOld,
     StorageFault,
     StorageLimits,
     T,
 )
 from pool.storage.operations import perform
-from pool.storage.tables import METADATA, STATE
+from pool.storage.tables import STATE
 
 Fence = Callable[[], int]
 """Gives the epoch in which this process may write; see `pool.storage.lease`."""
@@ -87,10 +89,14 @@ class Postgres:
     """One connection to a server, made when it is needed; for one thread at a time.
 
     The mutable state is the connection, and the answers of the last transaction that was to be committed.
+
+    Args:
+        fence: gives the epoch in which this process may write; None: nobody else could.
+        reading: nothing is changed, not even to make tables.
     """
 
-    def __init__(self, url: str, limits: StorageLimits, fence: Fence | None = None) -> None:
-        self._url, self._limits, self._fence = url, limits, fence
+    def __init__(self, url: str, limits: StorageLimits, fence: Fence | None = None, *, reading: bool = False) -> None:
+        self._url, self._limits, self._fence, self._reading = url, limits, fence, reading
         self._writer = uuid.uuid4().hex
         self._core: sa.Connection | None = None
         self._committing: tuple[int, list[Answer]] = (0, [])
@@ -214,8 +220,13 @@ class Postgres:
 
     def _check_format(self, core: sa.Connection) -> None:
         with core.begin():
-            found = _format(core)
-        if found != _newest():
+            found = format_of(core)
+        if self._reading and found < newest():
+            made = f"has format {found}" if found else "has no tables of Weft's yet"
+            raise StateTooOld(f"the database {made}")
+        if self._reading and found > newest():
+            raise _too_new(found)
+        if found != newest():
             self._migrate(core)
 
     def _migrate(self, core: sa.Connection) -> None:
@@ -229,13 +240,13 @@ class Postgres:
                 core.exec_driver_sql(f"SET LOCAL lock_timeout = {int(self._limits.migration * 1000)}")
                 core.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
                 self._check_fence(core)
-                found, newest = _format(core), _newest()
-                if found > newest:
-                    raise StateTooNew(f"the database has format {found}, and this version knows formats up to {newest}")
+                found = format_of(core)
+                if found > newest():
+                    raise _too_new(found)
                 for number, step in enumerate(steps.POSTGRES_STEPS, steps.POSTGRES_BEGAN):
                     for statement in step if number > found else ():
                         core.exec_driver_sql(statement)
-                values = {"format": newest}
+                values = {"format": newest()}
                 if found:
                     core.execute(sa.update(STATE).values(values))
                 else:
@@ -278,22 +289,21 @@ def _one_by_one(core: sa.Connection, operations: Sequence[Operation[Any]]) -> li
     return answers
 
 
-def _newest() -> int:
+def _too_new(found: int) -> StateTooNew:
+    return StateTooNew(f"the database has format {found}, and this version knows formats up to {newest()}")
+
+
+def newest() -> int:
+    """Return the format that this version makes."""
     return steps.POSTGRES_BEGAN + len(steps.POSTGRES_STEPS) - 1
 
 
-def _format(core: sa.Connection) -> int:
+def format_of(core: sa.Connection) -> int:
     """Return the format of the database's tables; 0: it has none."""
     here = "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'state'"
     if core.exec_driver_sql(here).first() is None:
         return 0
     return int(core.execute(sa.select(STATE.c.format)).scalar_one())
-
-
-def lacking(core: sa.Connection) -> set[str]:
-    """Return which tables a database of this format does not have."""
-    found = core.exec_driver_sql("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").scalars()
-    return {*METADATA.tables}.difference(found)
 
 
 def _raw(core: sa.Connection) -> _Connection:
@@ -452,5 +462,18 @@ def _cause(error: Exception) -> BaseException | None:
     return error.orig if isinstance(error, sa.exc.DBAPIError) else error
 
 
+# What keeps a connection from being made has no code in the driver, but words: the server's, so in English as a rule.
+_SPOKEN: Final = (
+    (re.compile(r"database .* does not exist"), "3D000"),
+    (re.compile(r"authentication failed|role .* does not exist|no password supplied|pg_hba\.conf"), "28000"),
+    (re.compile(r"too many (clients|connections)|connection slots"), "53300"),
+    (re.compile(r"is (starting up|shutting down)|recovery"), "57P03"),
+    (re.compile(r"session is read-only|in hot standby"), "25006"),
+)
+
+
 def _code(error: Exception) -> str:
-    return getattr(_cause(error), "sqlstate", None) or ""
+    cause = _cause(error)
+    if not isinstance(cause, psycopg.OperationalError) or cause.sqlstate:
+        return getattr(cause, "sqlstate", None) or ""
+    return next((code for words, code in _SPOKEN if words.search(str(cause))), "")

@@ -16,15 +16,11 @@ from pathlib import Path
 from pool.storage import database, steps
 from pool.storage.database import Database
 from pool.storage.decisions import Decisions
-from pool.storage.model import StorageFault
+from pool.storage.model import StateTooOld
 from pool.store import Decision
 
 BUSY = 2.0
 """Seconds that a writer's lock is waited for; in a WAL, readers hardly ever meet one."""
-
-
-class StateTooOld(StorageFault):
-    """The file was written by an older version, which kept no decisions."""
 
 
 def read_decisions(path: Path, question: Decisions, *, in_use: bool) -> list[Decision]:

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from pool.storage.durable import SessionStore
-from pool.storage.model import StorageLimits
+from pool.storage.model import StateRefused, StorageLimits
 from pool.storage.postgres_ledger import open_database_store
 from pool.store import AcceptedPrompt, StoreBusy
 from tests import postgres
@@ -100,6 +100,31 @@ async def test_a_value_that_a_server_cannot_store_fails_its_own_call_only() -> N
         assert store.trouble == ""
     assert [type(each) for each in refused] == [UnicodeEncodeError, sa.exc.DataError]
     assert odd not in str(refused)
+
+
+@pytest.mark.asyncio
+async def test_what_a_person_has_to_mend_is_refused_at_the_start() -> None:
+    """R9: waiting would not help. Nothing is changed in what is refused."""
+    there = postgres.server()
+    newer, foreign, readable = (postgres.fresh() for _ in range(3))
+    execute(newer, "CREATE TABLE state (single boolean, format bigint, identity text)")
+    execute(newer, "INSERT INTO state VALUES (true, 99, 'x')")
+    execute(foreign, "CREATE TABLE sessions (id bigint)")
+    execute(there.url(), "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    execute(there.url(), "CREATE ROLE stranger LOGIN")
+    refused = {
+        newer: "format 99, and this version knows formats up to 12",
+        foreign: "tables that are not Weft's",
+        there.url("nothing"): "there is no such database",
+        there.url("latin"): "encoding is LATIN1",
+        there.url().replace("user=weft", "user=nobody"): "refuses the user or the password",
+        readable.replace("user=weft", "user=stranger"): "has no schema for its tables",
+    }
+    for url, words in refused.items():
+        with pytest.raises(StateRefused, match=words):
+            async with open_database_store(url):
+                pytest.fail("opened")
+    assert rows(foreign, "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()") == [(1,)]
 
 
 # A COMMIT of which nothing is heard

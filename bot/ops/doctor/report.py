@@ -26,6 +26,7 @@ from bot.log import configure_logging
 from bot.mcp.place import NAME, candidates
 from bot.ops.doctor.account import check_discord
 from bot.ops.doctor.agents import check_agents, default_name
+from bot.ops.doctor.database import check_server
 from bot.ops.doctor.engines import check_engine
 from bot.ops.doctor.finding import Finding, Verdict, fail, warn
 from bot.ops.doctor.machine import (
@@ -138,7 +139,8 @@ def _checks_of(settings: Settings, env_file: Path, offline: bool, unit: Unit | N
     environment = load_environment(env_file) | ({"PATH": unit.path} if unit else {})
     found = check_settings(settings, environment, unit)
     yield Check("settings", _these(*(partial(_same, finding) for finding in found)))
-    yield Check("state", partial(check_state, settings.state_dir, env_file), _LONG)
+    yield Check("state", partial(check_state, settings.state_dir, env_file, file=settings.database_url is None), _LONG)
+    yield Check("database", partial(check_server, settings), _LONG)
     yield Check("socket", _these(partial(check_socket, settings.state_dir, os.environ, unit=unit is not None)))
     yield Check("strays", partial(check_strays, settings.state_dir))
     with suppress(ConfigError):  # what is wrong with them is reported above

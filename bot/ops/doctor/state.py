@@ -55,18 +55,24 @@ class StateLimits:
     reading: float = _READING
 
 
-async def check_state(state_dir: Path, env_file: Path, limits: StateLimits = StateLimits()) -> list[Finding]:
-    """Look at everything that is kept, in a worker thread: a disk may be slow."""
-    look = partial(_look, state_dir, env_file, limits)
+async def check_state(
+    state_dir: Path, env_file: Path, limits: StateLimits = StateLimits(), *, file: bool = True
+) -> list[Finding]:
+    """Look at everything that is kept, in a worker thread: a disk may be slow.
+
+    Args:
+        file: whether the database is a file there; of another one `bot.ops.doctor.database` says how it is.
+    """
+    look = partial(_look, state_dir, env_file, limits, file)
     return await anyio.to_thread.run_sync(lambda: list(look()), abandon_on_cancel=True)
 
 
-def _look(state_dir: Path, env_file: Path, limits: StateLimits) -> Iterator[Finding]:
+def _look(state_dir: Path, env_file: Path, limits: StateLimits, file: bool) -> Iterator[Finding]:
     yield from check_modes(state_dir, env_file)
     existing = next(path for path in (state_dir, *state_dir.absolute().parents) if path.exists())
     yield check_space(existing, limits.space)
     try:
-        yield from check_database(state_dir, limits)
+        yield from check_database(state_dir, limits) if file else ()
     except OSError as exc:
         yield warn("database", f"could not be checked: {exc}")
 
