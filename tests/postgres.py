@@ -134,13 +134,13 @@ def rows(url: str, statement: str) -> list[tuple[object, ...]]:
 
 
 @contextmanager
-def own_server(place: Path) -> Iterator[OwnServer]:
-    """Run a server for one test, on 127.0.0.1 too."""
+def own_server(*, durable: bool = False) -> Iterator[OwnServer]:
+    """Run a server for one test, on 127.0.0.1 too; ``durable``: what is committed is on the disk, as people run it."""
     if missing():
         pytest.skip(missing())
     directory = Path(tempfile.mkdtemp(prefix="weft-pg-own-"))
     directory.chmod(0o755)
-    own = OwnServer(directory)
+    own = OwnServer(directory, durable=durable)
     try:
         own.start()
         yield own
@@ -152,8 +152,8 @@ def own_server(place: Path) -> Iterator[OwnServer]:
 class OwnServer:
     """A server with its process, which can be killed and started again on the same files."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.port = directory, _free_port()
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        self.directory, self.port, self._durable = directory, _free_port(), durable
         self._process: subprocess.Popen[bytes] | None = None
         _initialise(directory)
 
@@ -162,7 +162,7 @@ class OwnServer:
         return Server(self.directory, self.port)
 
     def start(self) -> None:
-        self._process = _started(self.directory, self.port, "127.0.0.1")
+        self._process = _started(self.directory, self.port, "127.0.0.1", durable=self._durable)
         _answering(self.server)
 
     def kill(self) -> None:
@@ -217,13 +217,13 @@ def _initialise(place: Path) -> None:
     subprocess.run([*_as_postgres(), *command], check=True, cwd=place, stdout=subprocess.DEVNULL)
 
 
-def _started(place: Path, port: int, address: str) -> subprocess.Popen[bytes]:
+def _started(place: Path, port: int, address: str, *, durable: bool = False) -> subprocess.Popen[bytes]:
     settings = {
         "listen_addresses": address,
         "port": port,
         "unix_socket_directories": place,
-        "fsync": "off",
-        "full_page_writes": "off",
+        "fsync": "on" if durable else "off",
+        "full_page_writes": "on" if durable else "off",
         "shared_buffers": "16MB",
         "max_wal_size": "32MB",
         "autovacuum": "off",

@@ -19,6 +19,7 @@ from scripts.benchmarks.control import control
 from scripts.benchmarks.files import files
 from scripts.benchmarks.fleet import fleet, sharing, soak, start
 from scripts.benchmarks.flood import flood, line
+from scripts.benchmarks.scale import scale
 from scripts.benchmarks.showing import first_visible, staleness
 from scripts.benchmarks.stats import Figures, middle, spread
 
@@ -26,7 +27,7 @@ Scenario = Callable[[], Awaitable[Figures]]
 RUNS, MOST_RUNS = (
     3,
     {"answer": 2, "first_visible": 2}
-    | dict.fromkeys(("control", "flood", "staleness", "files", "fleet", "sharing", "soak"), 1),
+    | dict.fromkeys(("control", "flood", "staleness", "files", "fleet", "sharing", "scale", "soak"), 1),
 )
 """How often a scenario runs unless told otherwise: all of them stay within twelve minutes."""
 
@@ -49,6 +50,7 @@ def scenarios(soak_sessions: int) -> dict[str, Scenario]:
         "files": files,
         "fleet": fleet,
         "sharing": sharing,
+        "scale": scale,
         "soak": functools.partial(soak, soak_sessions),
     }
 
