@@ -1,7 +1,7 @@
 """Scale: what agents on engines cost beside those of this machine, a store in PostgreSQL beside one in a file, one bot.
 
-Engines, PostgreSQL and their tools are the real ones that the tests start (`tests.engines`, `tests.postgres`); what can't
-run on a machine is not a number.
+Engines and PostgreSQL are the real ones that the tests start (`tests.engines`, `tests.postgres`); what can't run on a
+machine is not a number.
 """
 
 from __future__ import annotations
