@@ -110,7 +110,7 @@ class Lease:
 
     Attributes:
         epoch: grows with each taking, by whomever.
-        lost: set once `held` is False.
+        lost: set when it is lost, at the latest by the first `held` that is False for that.
         why: the reason for that, for people.
     """
 
@@ -119,6 +119,7 @@ class Lease:
         self.lost, self.why = anyio.Event(), ""
         self._usable, self._clock = usable, clock
         self._deadline = began + usable
+        self._over = False
 
     @property
     def left(self) -> float:
@@ -127,17 +128,21 @@ class Lease:
 
     def held(self) -> bool:
         """Whether one may act; once this is False, it stays so."""
-        if self.left <= 0:
+        if self.left <= 0 and not self._over:
             self.lose(f"it was not renewed for {self._usable:g} s")
-        return not self.lost.is_set()
+        return not self._over and not self.lost.is_set()
 
     def renewed(self, began: float) -> None:
         """Take note of a renewal that was asked for at ``began``."""
         self._deadline = max(self._deadline, began + self._usable)
 
+    def end(self) -> None:
+        """Act no more, since all is done."""
+        self._over = True
+
     def lose(self, why: str) -> None:
-        """Act no more, from now on."""
-        if not self.lost.is_set():
+        """Act no more, since somebody else may."""
+        if not self._over and not self.lost.is_set():
             self.why = why
             self.lost.set()
 
@@ -204,7 +209,7 @@ async def holding(
         finally:
             # One that was lost is not given back: what was sent in its last moment has the margin to arrive.
             if lease.held():
-                lease.lose("it was given back")
+                lease.end()
                 with anyio.CancelScope(shield=True):
                     await _give_back(line, lease, limits)
     finally:

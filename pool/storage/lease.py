@@ -10,7 +10,6 @@ same (``FOR KEY SHARE``); a taking does. The mutable state is the connection, an
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import threading
@@ -32,15 +31,12 @@ from pool.storage.leadership import (
     Waiting,
     holding,
 )
+from pool.storage.model import StateRefused, StorageLimits
+from pool.storage.postgres import LEASE_LOCK, MIGRATION_LOCK, connection_arguments, refuse_unfit, words_for
 
 T = TypeVar("T")
 
 Connection = psycopg.Connection[TupleRow]
-
-LOCK = "hashtextextended('weft lease ' || current_schema(), 0)"
-
-OLDEST = 140000
-"""The first version of PostgreSQL that ends idle sessions (14)."""
 
 _SET_UP = """
 SELECT set_config('statement_timeout', %(call)s, false), set_config('lock_timeout', %(call)s, false),
@@ -95,8 +91,8 @@ class _Former:
 class PostgresLeaseSession:
     """A session on one connection; see `leadership.LeaseSession`."""
 
-    def __init__(self, connection: Connection, limits: LeaseLimits, former: _Former) -> None:
-        self._connection, self._limits, self._former = connection, limits, former
+    def __init__(self, connection: Connection, url: str, limits: LeaseLimits, former: _Former) -> None:
+        self._connection, self._url, self._limits, self._former = connection, url, limits, former
         # The same connection by another number, which is ours to close.
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
         self._busy = threading.Lock()
@@ -136,8 +132,10 @@ class PostgresLeaseSession:
         try:
             with self._busy:
                 return call()
+        except StateRefused as exc:
+            raise LeaseTrouble(str(exc)) from exc
         except psycopg.Error as exc:
-            raise LeaseTrouble(words(exc)) from exc
+            raise LeaseTrouble(words_for(exc, self._url)) from exc
         finally:
             if self._dropped:
                 self._close_unless_busy()
@@ -154,8 +152,7 @@ class PostgresLeaseSession:
         self._in_thread(self._set_up)
 
     def _set_up(self) -> None:
-        if self._connection.info.server_version < OLDEST:
-            raise LeaseTrouble(f"a standby needs PostgreSQL {OLDEST // 10000} or newer")
+        refuse_unfit(self._connection)
         self._connection.execute(_SET_UP, {"call": _ms(self._limits.call), "idle": _ms(self._limits.duration)})
         if self._former.backend is not None:
             self._connection.execute(_END_FORMER, self._former.backend)
@@ -174,7 +171,10 @@ class PostgresLeaseSession:
             return None
         given = {"holder": holder, "duration": self._limits.duration}
         if seen is None:
-            self._connection.execute(_MAKE)
+            # Not beside a migration, which holds its lock for as long as it takes.
+            with self._connection.transaction():
+                self._connection.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+                self._connection.execute(_MAKE)
             row = self._connection.execute(_BEGIN, given).fetchone()
         else:
             known = {"epoch": seen.epoch, "renewals": seen.renewals, "released": seen.released}
@@ -194,12 +194,12 @@ class PostgresLeaseSession:
         return self._connection.execute(statement, values).rowcount
 
     def _lock(self) -> bool:
-        row = self._connection.execute(f"SELECT pg_try_advisory_lock({LOCK})").fetchone()
+        row = self._connection.execute(f"SELECT pg_try_advisory_lock({LEASE_LOCK})").fetchone()
         self._locked = row == (True,)
         return self._locked
 
     def _unlock(self) -> None:
-        self._connection.execute(f"SELECT pg_advisory_unlock({LOCK})")
+        self._connection.execute(f"SELECT pg_advisory_unlock({LEASE_LOCK})")
         self._locked = False
 
 
@@ -225,14 +225,14 @@ class _Opening:
     def _open(self) -> PostgresLeaseSession:
         try:
             session = PostgresLeaseSession(
-                psycopg.connect(self._url, **_arguments(self._limits)), self._limits, self._former
+                psycopg.connect(**_arguments(self._url, self._limits)), self._url, self._limits, self._former
             )
             with self._decided:
                 self._session = session
                 if self._abandoned:
                     session.drop()
         except psycopg.Error as exc:
-            raise LeaseTrouble(words(exc)) from exc
+            raise LeaseTrouble(words_for(exc, self._url)) from exc
         try:
             session.set_up()
         except BaseException:
@@ -241,27 +241,19 @@ class _Opening:
         return session
 
 
-def _arguments(limits: LeaseLimits) -> dict[str, Any]:
+def _arguments(url: str, limits: LeaseLimits) -> dict[str, Any]:
     """Return how to connect: every wait for the network is bounded, and each statement is a transaction."""
+    within = StorageLimits(connect=limits.call, statement=limits.call)
     return {
+        **connection_arguments(url, within),
+        "application_name": "weft lease",
         "autocommit": True,
         "prepare_threshold": None,
-        "application_name": "weft lease",
-        "connect_timeout": max(2, math.ceil(limits.call)),
-        "keepalives_idle": max(1, math.ceil(limits.renew)),
-        "keepalives_interval": 1,
-        "keepalives_count": 3,
-        "tcp_user_timeout": int(limits.call * 1000),
     }
 
 
 def _ms(seconds: float) -> str:
     return f"{max(1, int(seconds * 1000))}ms"
-
-
-def words(error: psycopg.Error) -> str:
-    """Return what is wrong with the database, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 @asynccontextmanager
@@ -274,7 +266,7 @@ async def hold_lease(
     """Wait until nobody else leads on the database, and lead while the body runs; see `leadership.holding`.
 
     Args:
-        url: of PostgreSQL 14 or newer, without a pooler in between: the lock belongs to the session.
+        url: of the database, without a pooler in between: the lock belongs to the session.
         holder: what people know this bot by.
         on_wait: called when what is waited for changes.
     """

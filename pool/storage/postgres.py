@@ -41,7 +41,7 @@ from pool.storage.tables import STATE
 Fence = Callable[[], int]
 """Gives the epoch in which this process may write; see `pool.storage.lease`."""
 
-OLDEST_SERVER: Final = 13
+OLDEST_SERVER: Final = 14
 
 # Of a schema, not of a database: several bots can have their state in one.
 LEASE_LOCK: Final = "hashtextextended('weft lease in ' || current_schema(), 0)"

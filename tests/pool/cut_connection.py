@@ -62,7 +62,11 @@ class Wire:
                 return
             self.connections += 1
             path = f"{self._server.directory}/.s.PGSQL.{self._server.port}"
-            async with await anyio.connect_unix(path) as server, anyio.create_task_group() as tasks:
+            try:
+                connected = await anyio.connect_unix(path)
+            except OSError:  # there is no server at the moment
+                return
+            async with connected as server, anyio.create_task_group() as tasks:
                 link = _Link(self, client, server)
                 link.tasks = tasks
                 self._links.add(link)

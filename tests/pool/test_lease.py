@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import anyio
+import psycopg
 import pytest
 
+from pool.storage.leadership import LeaseLimits, Waiting
+from pool.storage.lease import hold_lease
+from pool.storage.postgres import LEASE_LOCK
+from tests import postgres
 from tests.pool.lease_world import LIMITS, Machine, World
 from tests.pool.virtual_time import run_virtually
 from tests.repeat import long_run
@@ -79,3 +84,82 @@ def test_no_two_ever_lead_in_many_scenarios(part: int) -> None:
     """R10: as above."""
     for number in range(long_run(1000, 100)):
         play((part + 1) * 10_000 + number)
+
+
+# --- on PostgreSQL ----------------------------------------------------------------------------------------------------
+
+PATIENT = LeaseLimits(duration=60, margin=20, renew=0.05, look=0.05, call=10, retry=0.05)
+"""Of a holder that lives: how long the others would wait for it does not matter."""
+
+
+LOCKED = f"FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32) | objid::bigint = {LEASE_LOCK}"
+
+
+def row(url: str) -> tuple[object, ...]:
+    (found,) = postgres.rows(url, "SELECT epoch, renewals, released, holder FROM leadership")
+    return found
+
+
+async def until_renewed(url: str) -> None:
+    """Wait until the lease is renewed once more."""
+    _, before, *_ = row(url)
+    with anyio.fail_after(30):
+        while row(url)[1] == before:  # noqa: ASYNC110  the server tells nobody
+            await anyio.sleep(0.02)
+
+
+@postgres.needed
+@pytest.mark.asyncio
+async def test_the_others_wait_for_a_bot_whose_sessions_end_and_take_over_when_it_gives_the_lease_back() -> None:
+    """R10: a session that was lost is replaced, for the same epoch."""
+    url, over = postgres.fresh(), anyio.Event()
+    waits: list[Waiting] = []
+
+    async def stand_by() -> None:
+        async with hold_lease(url, "two", PATIENT, waits.append) as lease:
+            assert (lease.epoch, lease.held()) == (2, True)
+            over.set()
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            async with hold_lease(url, "one", PATIENT) as lease:
+                assert row(url)[0] == lease.epoch == 1
+                tasks.start_soon(stand_by)
+                while not waits:  # noqa: ASYNC110  it is told by a call
+                    await anyio.sleep(0.02)
+                for _ in range(2):
+                    await until_renewed(url)
+                    assert postgres.rows(url, f"SELECT pg_terminate_backend(pid) {LOCKED}") == [(True,)]
+                await until_renewed(url)
+                assert waits == [Waiting("one")]
+                assert lease.held()
+                assert not over.is_set()
+            await over.wait()
+            assert (lease.held(), lease.lost.is_set()) == (False, False)
+    assert (row(url)[0], *row(url)[2:]) == (2, True, "two")
+    assert postgres.rows(url, f"SELECT pid {LOCKED}") == []
+
+
+@postgres.needed
+@pytest.mark.asyncio
+async def test_whoever_writes_for_an_epoch_holds_up_the_next_one_but_no_renewal() -> None:
+    """R10: what was begun in an epoch is over before the next one begins."""
+    url, taken = postgres.fresh(), anyio.Event()
+
+    async def take() -> None:
+        async with hold_lease(url, "two", replace(PATIENT, call=0.5)):
+            taken.set()
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            with psycopg.connect(url) as writer:
+                async with hold_lease(url, "one", PATIENT):
+                    writer.execute("SELECT 1 FROM leadership WHERE epoch = 1 FOR KEY SHARE")
+                    await until_renewed(url)
+                tasks.start_soon(take)
+                with anyio.move_on_after(1.2):
+                    await taken.wait()
+                assert (row(url)[0], taken.is_set()) == (1, False)
+                writer.commit()
+            await taken.wait()
+    assert row(url)[0] == 2
