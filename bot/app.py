@@ -9,10 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import platform
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +19,16 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.connection import ConnectionLimits
-from acp.errors import leaves
 from acp.mcp_servers import McpServer
 from acp.process import agent_environment
-from acp.shutdown import StopLimits, StopStage, end_strays
 from acp.turn_deadlines import TurnLimits
-from bot import version
 from bot.agents.engines_running import RunningEngines, running_engines
 from bot.agents.model import Agents, launcher_of, secret_values
 from bot.agents.tool_access import ToolAccess
 from bot.chat.authorize import Policy
+from bot.chat.fence import always
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
-from bot.config import ConfigError, Settings, unknown_variables
+from bot.config import ConfigError, Settings
 from bot.files import user_name
 from bot.log import configure_logging
 from bot.mcp.listener import ToolListener
@@ -40,11 +36,8 @@ from bot.mcp.place import private_place
 from bot.model import Lane, QueueMode, Verbosity
 from bot.ops.address import AddressUnusable
 from bot.ops.database_address import database_secrets
-from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
-from bot.ops.health import problems
-from bot.ops.instance import COMMAND_STAMP, DATABASE, STATE_MARKER, CommandStampFile, own_temporary_files, sole_instance
-from bot.ops.snapshot import Watched, vitals
-from bot.ops.supervisor import Figures, Supervisor, SupervisorNotifier, Watchdog
+from bot.ops.instance import COMMAND_STAMP, DATABASE, STATE_MARKER, CommandStampFile, sole_instance
+from bot.ops.snapshot import Watched
 from bot.ops.watch import Watch, watching
 from bot.preflight import NO_DRIVER, RunSettings, database_of
 from bot.redaction import Redactor
@@ -59,6 +52,7 @@ from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.session_servers import SessionServers, new_key
 from pool.storage.durable import SessionStore, open_store
+from pool.storage.leadership import Lease
 from pool.storage.model import DAY, StateRefused, StorageLimits
 
 log = structlog.get_logger(__name__)
@@ -226,6 +220,7 @@ def _launcher(
     settings: Settings,
     wanted: RunSettings,
     marker: Mapping[str, str],
+    state: str,
     later: _Later,
     access: ToolAccess,
     engines: RunningEngines,
@@ -241,7 +236,7 @@ def _launcher(
         later.prepare,
         access.places(),
         engines.engines,
-        marker.get(STATE_MARKER, ""),
+        state,
     )
 
 
@@ -251,11 +246,15 @@ async def running_bot(
     wanted: RunSettings,
     redactor: Redactor | None = None,
     marker: Mapping[str, str] | None = None,
+    lease: Lease | None = None,
+    watch: Watch | None = None,
 ) -> AsyncIterator[Bot]:
-    """Run the bot while the body runs; leaving takes it down in order.
+    """Run the bot while the body runs; leaving takes it down in order, or at once if the lease is lost.
 
     Args:
         marker: goes into the environment of every agent, so that a later run finds those that this one left.
+        lease: on a state that several machines can work on; None: nobody else could.
+        watch: looks at the bot, in place of one made here.
 
     Raises:
         ConfigError: Discord refused the token or the intents; in a group, since the body is cut off.
@@ -263,6 +262,9 @@ async def running_bot(
     redactor = redactor or Redactor(secrets(wanted))
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = CommandStampFile(settings.state_dir / COMMAND_STAMP)
+    if lease is not None:
+        stamp.forget()  # the one that led before may have registered others since
+    marker = marker or {}
 
     later = _Later()
     # Whoever has it can make no token of it, and what is left of a token without it is worth nothing.
@@ -270,15 +272,20 @@ async def running_bot(
     redactor.add([key])
 
     async with (
-        tool_access(settings, marker or {}) as access,
-        watched(settings, redactor) as watch,
-        kept_state(settings) as store,
+        tool_access(settings, marker) as access,
+        nullcontext(watch) if watch is not None else watched(settings, redactor) as watch,
+        kept_state(settings, None if lease is None else lambda: lease.epoch) as store,
         running_engines(wanted.agents) as engines,
         anyio.create_task_group() as connection,
     ):
-        gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer)
+        gateway = DiscordGateway(
+            chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer,
+            may_send=lease.held if lease is not None else always,
+        )  # fmt: skip
         limits = widened(pool_limits(settings), settings, wanted.agents)
-        launcher = _launcher(settings, wanted, marker or {}, later, access, engines)
+        # What runs on engines belongs to the state: whichever machine leads next has to find it.
+        state = await store.identity() or marker.get(STATE_MARKER, "")
+        launcher = _launcher(settings, wanted, marker, state, later, access, engines)
         sessions = SessionServers(functools.partial(later.servers_for, access), key)
         pool = ConnectionPool(
             launcher, store, limits, connection_limits(settings),
@@ -297,9 +304,11 @@ async def running_bot(
                 journals=settings.state_dir / "merges",
                 mirrors=settings.state_dir / "remote",
             )  # fmt: skip
+            if lease is not None:
+                work.start_soon(_lose_with_store, lease, store, name="lease and store")
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             # Before any agent is started: what an earlier run left may still work in a thread's directory.
-            await engines.sweep((marker or {}).get(STATE_MARKER, ""))
+            await engines.sweep(state)
             work.start_soon(engines.keep_looking, name="engines")
             # Before any agent is started, which may call at once.
             listener = ToolListener(sessions.find, dispatcher.tools.call, watch.observer)
@@ -311,10 +320,32 @@ async def running_bot(
             try:
                 yield Bot(dispatcher, pool, gateway, gateway.ready, watch.address)
             finally:
-                with anyio.CancelScope(shield=True):
-                    await dispatcher.shutdown()
+                await _take_down(dispatcher, gateway, store, lease)
                 work.cancel_scope.cancel()
         gateway.close()
+
+
+async def _take_down(dispatcher: Dispatcher, gateway: DiscordGateway, store: SessionStore, lease: Lease | None) -> None:
+    """End the work in order for as long as this bot leads; without the lease there is nothing left to say or write."""
+    with anyio.CancelScope(shield=True):
+        async with anyio.create_task_group() as ending:
+            if lease is not None:
+                ending.start_soon(_break_off, lease, gateway, store, ending.cancel_scope)
+            if lease is None or lease.held():
+                await dispatcher.shutdown()
+                ending.cancel_scope.cancel()
+
+
+async def _break_off(lease: Lease, gateway: DiscordGateway, store: SessionStore, work: anyio.CancelScope) -> None:
+    await lease.lost.wait()
+    gateway.close()
+    store.leave(0)
+    work.cancel()
+
+
+async def _lose_with_store(lease: Lease, store: SessionStore) -> None:
+    await store.lost.wait()
+    lease.lose("another bot works on the state")
 
 
 async def _stay_connected(gateway: DiscordGateway, dispatcher: Dispatcher) -> None:
@@ -328,112 +359,6 @@ def secrets(wanted: RunSettings) -> list[str]:
     """Return what must be in no log and no message: the token, the database's password, what agents are given (R5)."""
     database = database_secrets(wanted.database_url) if wanted.database_url else []
     return [wanted.token, *database, *secret_values(wanted.agents, wanted.environment)]
-
-
-def run_bot(
-    settings: Settings, wanted: RunSettings, load: Callable[[], Settings], supervisor: Supervisor | None = None
-) -> int:
-    """Run until SIGTERM or SIGINT; return the exit code. On SIGHUP, ``load`` reads the settings anew.
-
-    Args:
-        supervisor: hears what the bot is doing, and may expect signs of life.
-
-    Raises:
-        ConfigError: Discord refused the token or the intents.
-        AlreadyRunning: another bot works on this state.
-    """
-    redactor = Redactor(secrets(wanted))
-    configure_logging(settings.log_level, settings.log_format, redactor)
-    try:
-        with held_state(settings) as identity, own_temporary_files(settings.state_dir):
-            log.info("bot.started", version=version.full(), python=platform.python_version())
-            for problem in unknown_variables(settings, os.environ):
-                log.warning("settings.unknown_variable", problem=problem)
-            marker = {STATE_MARKER: identity}
-            give_back_large_blocks()
-            given = (settings, wanted, redactor, marker, load, supervisor or Supervisor())
-            return anyio.run(functools.partial(_run_until_signal, *given))
-    except* ConfigError as group:
-        problems = [problem for error in leaves(group) for problem in error.problems]
-        if supervisor is not None:
-            supervisor.notifier.send(f"STATUS={redactor.text('; '.join(problems))}")
-    raise ConfigError(*problems)
-
-
-async def _run_until_signal(
-    settings: Settings,
-    wanted: RunSettings,
-    redactor: Redactor,
-    marker: Mapping[str, str],
-    load: Callable[[], Settings],
-    supervisor: Supervisor,
-) -> int:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        for name, value in marker.items():
-            report = await end_strays(name, value, StopLimits())
-            if report.stage is not StopStage.GONE:
-                log.warning("strays.ended", stage=str(report.stage), left=report.leaked_pids())
-        async with anyio.create_task_group() as tasks:
-            async with running_bot(settings, wanted, redactor, marker) as bot:
-                tasks.start_soon(_settle_when_ready, bot.ready, name="settle")
-                notifier = supervise(tasks, bot, pool_limits(settings), supervisor)
-                reload = Reload(settings, load, functools.partial(apply_settings, bot, redactor))
-                try:
-                    async for number in signals:
-                        if number is not signal.SIGHUP:
-                            log.info("bot.stopping", signal=number.name)
-                            break
-                        with notifier.reloading():
-                            reload()
-                finally:
-                    # Even when Discord refuses the bot for good: turns and agents then have their end, too.
-                    now = reload.current
-                    notifier.stopping(longest_stop(work_limits(now), pool_limits(now)))
-                tasks.start_soon(_hurry_on_signal, signals, bot.dispatcher, name="second signal")
-            tasks.cancel_scope.cancel()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the process only has to leave: one more must not kill it
-    return 0
-
-
-async def _settle_when_ready(ready: anyio.Event) -> None:
-    await ready.wait()
-    leave_lasting_objects_alone()
-
-
-async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], dispatcher: Dispatcher) -> None:
-    async for number in signals:
-        if number is not signal.SIGHUP:
-            log.info("bot.hurried", signal=number.name)
-            dispatcher.hurry()
-
-
-def supervise(tasks: TaskGroup, bot: Bot, limits: PoolLimits, supervisor: Supervisor) -> SupervisorNotifier:
-    """Report to the supervisor what the bot is doing, and send it signs of life where it wants them (R3)."""
-
-    def figures() -> Figures:
-        pool = bot.pool.counts()
-        return Figures(
-            bot.gateway.connected, pool.live + pool.starting + pool.closing, pool.limit, bot.dispatcher.running
-        )
-
-    def fault() -> str | None:
-        # At the end the parts go one by one; what bounds them is the time that the supervisor gives to the stop.
-        if notifier.stops:
-            return None
-        return "; ".join(problems(vitals(bot.gateway, bot.pool, limits.maintenance))) or None
-
-    notifier = SupervisorNotifier(supervisor.notifier, figures, fault)
-    tasks.start_soon(notifier.run, bot.ready, name="supervisor notifier")
-    if supervisor.watchdog is not None:
-        watchdog = Watchdog(supervisor.notifier, supervisor.watchdog, fault)
-        tasks.start_soon(watchdog.run, name="watchdog")
-    return notifier
-
-
-def longest_stop(dispatcher: WorkLimits, pool: PoolLimits) -> float:
-    """Return how many seconds the orderly end takes at most (R1)."""
-    return dispatcher.stop_grace + dispatcher.stop_bound + dispatcher.flush_bound + pool.close_bound + CONNECTION_CLOSE
 
 
 # --- a reload -----------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def run(env_file: Path, token_stdin: bool) -> None:
     except ConfigError as exc:
         supervisor.notifier.send(f"STATUS={exc}")
         fail(*exc.problems)
-    from bot.app import run_bot
+    from bot.life import run_bot
     from bot.log import log_crash
 
     sys.excepthook = log_crash

@@ -30,12 +30,17 @@ EX_CONFIG = 78
 EX_SECOND_INSTANCE = 75
 """Exit code for a second bot on the same state."""
 
+EX_LEASE_LOST = 69
+"""Exit code for a bot that leads no more; started again, it stands by."""
+
 TOKEN_VARIABLE = "DISCORD_TOKEN"  # noqa: S105  a name
 TOKEN_CREDENTIAL = "discord-token"  # noqa: S105
 """Name of the file in systemd's `$CREDENTIALS_DIRECTORY` that holds the token."""
 
-NOT_SETTINGS = frozenset({"WEFT_AGENT", "WEFT_DEMO_PACE", "WEFT_PYTHON", "WEFT_STATE", "WEFT_TEST_WORKERS"})
-"""Names of Weft's that are no settings: its marks on agents, and what its demo agent and its scripts read."""
+NOT_SETTINGS = frozenset(
+    {"WEFT_AGENT", "WEFT_DEMO_PACE", "WEFT_LEASE_LIMITS", "WEFT_PYTHON", "WEFT_STATE", "WEFT_TEST_WORKERS"}
+)
+"""Names of Weft's that are no settings: its marks on agents, and what its demo agent, its scripts and its tests use."""
 
 _MIN_ID_DIGITS, _MAX_ID_DIGITS = 15, 20
 

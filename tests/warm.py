@@ -227,6 +227,7 @@ if __name__ == "__main__":
     import bot.demo.session
     import bot.demo.stage
     import bot.demo.terminal
+    import bot.life
     import bot.log
     import bot.setup.command  # noqa: F401  with the app, all that is needed
     from bot.cli import main

@@ -89,6 +89,10 @@ class CommandStampFile:
         """Return what was written last, if anything."""
         return self.path.read_text() if self.path.exists() else None
 
+    def forget(self) -> None:
+        """Know nothing of what was written before."""
+        self.path.unlink(missing_ok=True)
+
     def write(self, stamp: str) -> None:
         """Keep ``stamp``."""
         self.path.write_text(stamp)

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from bot import app
+from bot import app, life
 from bot.agents.model import AgentProfile, Agents, only
 from bot.app import (
     LIVE,
@@ -21,16 +21,14 @@ from bot.app import (
     changed_names,
     chat_config,
     connection_limits,
-    longest_stop,
     pool_limits,
-    run_bot,
     storage_limits,
-    supervise,
     turn_limits,
     widened,
     work_limits,
 )
 from bot.config import ConfigError, Settings
+from bot.life import longest_stop, run_bot, supervise
 from bot.model import Lane
 from bot.ops.supervisor import Supervisor
 from bot.preflight import RunSettings
@@ -64,8 +62,8 @@ def run_with(monkeypatch: pytest.MonkeyPatch, body: Callable[[Redactor], int], w
     async def stand_in(_settings: Settings, _wanted: RunSettings, redactor: Redactor, *_rest: object) -> int:
         return body(redactor)
 
-    monkeypatch.setattr(app, "_run_until_signal", stand_in)
-    monkeypatch.setattr(app, "configure_logging", lambda *_: None)
+    monkeypatch.setattr(life, "_run_until_signal", stand_in)
+    monkeypatch.setattr(life, "configure_logging", lambda *_: None)
     return run_bot(settings(), replace(wanted, environment=dict(os.environ)), settings)
 
 
