@@ -1,0 +1,379 @@
+"""Agents in containers, of Docker's daemon or of Podman's compatible service: one daemon, one engine.
+
+A container per agent: made, attached, and only then started, so that no byte is lost; labelled with the state that it
+belongs to, so that a later run finds what an earlier one left. What the daemon could not confirm to be gone is ended
+once it answers again. The mutable state: the agents that run, the places that are taken, the names of what is to be
+ended, and what the daemon last said of itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+import anyio
+import anyio.abc
+import structlog
+
+from acp.engine import LaunchSpec
+from acp.errors import AgentSpawnError, SpawnFailure
+from pool.engines.docker_agent import AWAY, Container, DockerAgent
+from pool.engines.docker_checks import check
+from pool.engines.docker_client import CALL, DockerClient, DockerFault
+from pool.engines.docker_settings import DockerSettings, environment, host_config, without_secrets
+from pool.engines.docker_stream import Hijacked
+from pool.engines.model import EngineFinding, NodeStatus, Swept
+
+STATE, AGENT, THREAD, RUN = "weft.state", "weft.agent", "weft.thread", "weft.run"
+"""Labels of a container; the last tells those of this run of the bot from those of an earlier one."""
+
+_BEGIN: Final = """end() { echo "weft: $1" >&2; exit 1; }
+mkdir -p -- "$0" && cd -- "$0" || end directory
+command -v "$1" >/dev/null || end program
+echo "weft: running" >&2
+exec "$@"
+"""
+"""What starts the agent in its directory and says on stderr, which we read alone until then, how that went.
+
+The daemon would make the directory, too, but as root's.
+"""
+_BEGUN = re.compile(rb"(.*?)^weft: (directory|program|running)\n", re.DOTALL | re.MULTILINE)
+_MOST_BEFORE: Final = 16 * 1024
+
+_SWEEP: Final = 60.0
+_AT_ONCE: Final = 4
+_CREATE: Final = 30.0
+_UNSURE: Final = 300.0
+"""Seconds in which a container whose making was never confirmed may still turn up."""
+
+_NO_DIRECTORY = re.compile(r"bind source path does not exist|no such volume|error mounting|statfs .* no such file")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How the daemon is watched while agents run, in seconds: how often, with what patience, and how many misses."""
+
+    every: float = 2.0
+    patience: float = 3.0
+    misses: int = 3
+
+
+class DockerEngine:
+    """One Docker daemon; see `pool.engines.model.PoolEngine`."""
+
+    kind = "docker"
+
+    def __init__(self, name: str, settings: DockerSettings, watch: Watch = Watch()) -> None:
+        self.name = name
+        self.start_timeout = settings.start_timeout
+        self._settings = settings
+        self._watch = watch
+        self._client = DockerClient(settings)
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._run = secrets.token_hex(8)
+        self._agents: dict[str, DockerAgent] = {}
+        self._taken = 0
+        self._left: dict[str, float] = {}
+        self._unswept = ""
+        self._node = NodeStatus(name, 0, settings.places, None, reachable=False, reason="not asked yet")
+        self._total_memory: int | None = None
+        self._asking = anyio.Lock()
+
+    async def __aenter__(self) -> Self:
+        self._client.open()
+        self._tasks = await anyio.create_task_group().__aenter__()
+        self._tasks.start_soon(self._look_after)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        tasks, self._tasks = self._tasks, None
+        assert tasks
+        tasks.cancel_scope.cancel()
+        try:
+            await tasks.__aexit__(None, None, None)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(CALL):
+                # Who stops agents has done so; what is still here nobody will.
+                for agent in list(self._agents.values()):
+                    await agent.lose("the engine was closed")
+                await self._client.aclose()
+
+    # --- starts --------------------------------------------------------------------------------------------------
+
+    async def start(self, spec: LaunchSpec) -> DockerAgent:
+        name = _container_name(spec.labels.get("agent", ""))
+        try:
+            with self._place(), anyio.fail_after(self.start_timeout):
+                return await self._start(spec, name)
+        except DockerFault as fault:
+            raise self._spawn_error(fault) from fault
+        except TimeoutError as exc:
+            message = f"{self.name}: no container within {self.start_timeout:g} s"
+            raise AgentSpawnError(message, failure=SpawnFailure.TIMEOUT) from exc
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold a place for the time of a start; the agent itself counts from then on."""
+        places = self._places()
+        taken = len(self._agents) + self._taken
+        if places is not None and taken >= places:
+            raise AgentSpawnError(f"{self.name}: all {places} places are taken", failure=SpawnFailure.NO_ROOM)
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+    def _places(self) -> int | None:
+        if self._settings.places is not None or not self._settings.memory or not self._total_memory:
+            return self._settings.places
+        return self._total_memory // self._settings.memory
+
+    async def _start(self, spec: LaunchSpec, name: str) -> DockerAgent:
+        async with self._asking:
+            if self._total_memory is None:
+                await self._ask_about_node()
+        container = await self._create(spec, name)
+        streams: list[Hijacked] = []
+        try:
+            # Both before the start: what an agent says first, or why it fails, must not be missed.
+            for stdin in (True, False):
+                attached = self._client.attach(container, stdin=stdin, seconds=self.start_timeout)
+                streams.append(await attached)
+            await self._client.start(container, self.start_timeout)
+            said = await _begun(streams[1], spec)
+            agent = DockerAgent(
+                self._client, Container(container, name, self._node.name, spec.cwd), streams, said, self._remove
+            )
+            self._started(name, agent)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                for one in streams:
+                    await one.aclose()
+                await self._remove(name, CALL)
+            raise
+        return agent
+
+    def _started(self, name: str, agent: DockerAgent) -> None:
+        if self._tasks is None:
+            raise DockerFault("the engine is closed")
+        self._agents[name] = agent
+        self._tasks.start_soon(agent.watch)
+        log.info("agent.spawned", place=agent.place, engine=self.name)
+
+    async def _create(self, spec: LaunchSpec, name: str) -> str:
+        """Make the container, with its image fetched if need be; cancelled meanwhile, it leaves none."""
+        config = self._config(spec)
+        for fetched in (False, True):
+            try:
+                # Cut short, nobody would know whether there is one.
+                with anyio.CancelScope(shield=True):
+                    container = await self._client.create(name, config, min(self.start_timeout, _CREATE))
+            except DockerFault as fault:
+                if fault.away:
+                    # It may have been heard all the same.
+                    self._left[name] = anyio.current_time() + _UNSURE
+                if fetched or not (fault.missing and _is_about_image(fault)):
+                    raise
+                await self._fetch(spec, fault)
+            else:
+                try:
+                    await anyio.lowlevel.checkpoint()
+                except BaseException:
+                    await self._remove(name, CALL)
+                    raise
+                return container
+        raise AssertionError("a second try returns or raises")
+
+    async def _fetch(self, spec: LaunchSpec, fault: DockerFault) -> None:
+        image = self._settings.image
+        if self._settings.pull == "never":
+            message = f"{self.name}: the image {image} is not there, and pull is never"
+            raise AgentSpawnError(message, failure=SpawnFailure.IMAGE) from fault
+        spec.tell(f"fetching the image {image}")
+        try:
+            await self._client.pull(image, lambda parts: spec.tell(f"fetching the image {image}: {parts}"))
+        except DockerFault as refused:
+            if refused.away:
+                raise
+            message = f"{self.name}: the image {image} cannot be fetched: {without_secrets(refused.message)}"
+            raise AgentSpawnError(message, failure=SpawnFailure.IMAGE) from refused
+
+    def _config(self, spec: LaunchSpec) -> dict[str, Any]:
+        thread, agent = spec.labels.get("thread", ""), spec.labels.get("agent", "")
+        env = environment(self._settings, spec.env, os.environ)
+        config: dict[str, Any] = {
+            "Image": self._settings.image,
+            # The image's own entry point could be anything.
+            "Entrypoint": ["/bin/sh", "-c", _BEGIN, spec.cwd],
+            "Cmd": list(spec.argv),
+            "Env": [f"{key}={value}" for key, value in env.items()],
+            "Labels": {STATE: spec.labels.get("state", ""), AGENT: agent, THREAD: thread, RUN: self._run},
+            "OpenStdin": True,
+            # The agent's input ends with our connection, also if we are killed.
+            "StdinOnce": True,
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": False,
+            "HostConfig": host_config(self._settings, thread, agent),
+        }
+        if self._settings.user is not None:
+            config["User"] = self._settings.user
+        return config
+
+    # --- ends ----------------------------------------------------------------------------------------------------
+
+    async def _remove(self, name: str, seconds: float) -> bool:
+        """End a container and return whether that is certain; what is not is tried again later."""
+        self._agents.pop(name, None)
+        try:
+            await self._client.remove(name, seconds)
+        except DockerFault as fault:
+            log.warning("docker.not_removed", engine=self.name, container=name, why=fault.message)
+            self._left[name] = 0.0
+            return False
+        return True
+
+    async def sweep(self, state: str) -> Swept:
+        self._unswept = ""
+        try:
+            found = await self._client.containers({STATE: state})
+        except DockerFault as fault:
+            self._unswept = state
+            return Swept(0, (f"{self.name}: {self._words(fault)}",))
+        # Not what this very run has started: a daemon that comes back late is swept late.
+        names = [one["Names"][0].lstrip("/") for one in found if one["Labels"].get(RUN) != self._run]
+        left: list[str] = []
+        limiter = anyio.CapacityLimiter(_AT_ONCE)
+
+        async def end(name: str) -> None:
+            async with limiter:
+                if not await self._remove(name, CALL):
+                    left.append(name)
+
+        # What is not done in time is in no list of ours, but a next sweep finds it.
+        with anyio.move_on_after(_SWEEP) as bound:
+            async with anyio.create_task_group() as tasks:
+                for name in names:
+                    tasks.start_soon(end, name)
+        if bound.cancelled_caught:
+            self._unswept = state
+        log.info("docker.swept", engine=self.name, found=len(names), left=left)
+        return Swept(len(names) - len(left), tuple(left))
+
+    async def _look_after(self) -> None:
+        """Ask the daemon for a sign of life while it matters; give agents up, and end what was left, accordingly."""
+        misses = 0
+        while True:
+            await anyio.sleep(self._watch.every)
+            if not (self._agents or self._left or self._unswept):
+                misses = 0
+                continue
+            try:
+                await self._client.ping(self._watch.patience)
+            except DockerFault as fault:
+                misses += 1
+                log.debug("docker.silent", engine=self.name, misses=misses, why=fault.message)
+                if misses >= self._watch.misses:
+                    for agent in list(self._agents.values()):
+                        await agent.lose(AWAY)
+            else:
+                misses = 0
+                await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        if self._unswept:
+            await self.sweep(self._unswept)
+        for name, until in list(self._left.items()):
+            try:
+                found = await self._client.remove(name, CALL)
+            except DockerFault:
+                continue
+            # One whose making was never confirmed may still turn up.
+            if found or anyio.current_time() >= until:
+                self._left.pop(name, None)
+                log.info("docker.removed_late", engine=self.name, container=name)
+
+    # --- what it is like -----------------------------------------------------------------------------------------
+
+    async def nodes(self) -> Sequence[NodeStatus]:
+        try:
+            await self._ask_about_node()
+        except DockerFault as fault:
+            self._node = replace(self._node, reachable=False, reason=self._words(fault))
+        places, running = self._places(), len(self._agents)
+        full = places is not None and running >= places
+        reason = f"all {places} places are taken" if full and self._node.reachable else self._node.reason
+        memory, total = self._settings.memory, self._total_memory
+        free = max(0, total - running * memory) if memory and total else None
+        return (replace(self._node, running=running, places=places, free_memory=free, reason=reason),)
+
+    async def _ask_about_node(self) -> None:
+        info = await self._client.info()
+        self._total_memory = int(info.get("MemTotal") or 0)
+        self._node = replace(self._node, name=str(info.get("Name") or self.name), reachable=True, reason="")
+
+    async def check(self) -> Sequence[EngineFinding]:
+        return await check(self._client, self._settings)
+
+    def _words(self, fault: DockerFault) -> str:
+        """Return a fault in words for people."""
+        if fault.rights:
+            return f"the Docker daemon at {self._settings.url} refuses Weft: {fault.message}"
+        if fault.away:
+            return f"the Docker daemon at {self._settings.url} does not answer: {fault.message}"
+        return f"the Docker daemon says: {fault.message}"
+
+    def _spawn_error(self, fault: DockerFault) -> AgentSpawnError:
+        failure, text = SpawnFailure.OTHER, self._words(fault)
+        if fault.rights:
+            failure = SpawnFailure.RIGHTS
+        elif fault.away:
+            failure = SpawnFailure.UNREACHABLE
+        elif "/bin/sh" in fault.message:
+            failure, text = SpawnFailure.IMAGE, f"the image {self._settings.image} has no /bin/sh, which a start needs"
+        elif _NO_DIRECTORY.search(fault.message):
+            failure = SpawnFailure.BAD_DIRECTORY
+        return AgentSpawnError(f"{self.name}: {text}", failure=failure)
+
+
+async def _begun(errors: Hijacked, spec: LaunchSpec) -> bytes:
+    """Wait until the agent runs; return what came on its stderr behind that.
+
+    Raises:
+        AgentSpawnError: it does not.
+    """
+    said = bytearray()
+    while (found := _BEGUN.match(said)) is None:
+        try:
+            said += (await errors.receive())[1]
+        except (anyio.EndOfStream, anyio.BrokenResourceError) as exc:
+            words = bytes(said).decode(errors="replace").strip()
+            raise AgentSpawnError(f"the container ended at once: {words}", failure=SpawnFailure.EXITED) from exc
+        if len(said) > _MOST_BEFORE:
+            raise AgentSpawnError("the container says something else than Weft's start", failure=SpawnFailure.IMAGE)
+    if found[2] == b"program":
+        message = f"{spec.argv[0]} is not in the image, or is no program"
+        raise AgentSpawnError(message, failure=SpawnFailure.NOT_FOUND)
+    if found[2] == b"directory":
+        words = found[1].decode(errors="replace").strip()
+        message = f"the working directory {spec.cwd} cannot be used: {words}"
+        raise AgentSpawnError(message, failure=SpawnFailure.BAD_DIRECTORY)
+    return bytes(said[found.end() :])
+
+
+def _container_name(agent: str) -> str:
+    return f"weft-{re.sub(r'[^A-Za-z0-9_.-]+', '-', agent)[:30] or 'agent'}-{secrets.token_hex(6)}"
+
+
+def _is_about_image(fault: DockerFault) -> bool:
+    """Whether what is missing is the image, and not a network or a volume's driver."""
+    return "image" in fault.message.lower()

@@ -1,0 +1,374 @@
+"""An agent in a container: its streams, how it ended, and its end.
+
+Its stdin and stdout share one connection to the daemon, its stderr has another, so that neither waits for the other's
+reader. How it ended the daemon tells in a call that is open for as long as the container runs; that call, the streams
+and the engine's own look at the daemon together tell an end from a lost connection. The mutable state is the tail of
+stderr, how it ended, and the report of the stop.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import structlog
+
+from acp.errors import AgentExit, AgentExited
+from acp.shutdown import Members, StopLimits, StopReport, StopStage
+from acp.stderr_tail import StderrTail
+from pool.engines.docker_client import CALL, DockerClient, DockerFault
+from pool.engines.docker_stream import STDERR, STDOUT, Hijacked
+from pool.engines.model import Ran
+
+AWAY = "the Docker daemon does not answer"
+
+_CLOSED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
+_READ_SIZE: Final = 256 * 1024
+_SETTLE: Final = 0.5
+"""Seconds between the end of the streams and the look whether the container runs on without them."""
+_ASKS: Final = 3
+"""How often a daemon is asked, with a second in between, before an agent is given up."""
+_LONG: Final = 30.0
+"""Seconds after which a call that breaks off was not refused."""
+_SIGNALLED: Final = 128
+_SIGNALS: Final = frozenset(signal.Signals)
+_TELL_ID: Final = 'echo $$; exec "$@"'
+_END_GROUP: Final = 'kill -KILL -- "-$0" || kill -KILL "$0"'
+
+_ID_LINE: Final = 12
+_DELETED: Final = "deleted"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A started container: its id, its name, the machine it is on, and the directory its agent works in."""
+
+    id: str
+    name: str
+    node: str
+    directory: str
+
+
+class _Stdin(anyio.abc.ByteSendStream):
+    def __init__(self, streams: Hijacked) -> None:
+        self._streams = streams
+        self._ended = False
+
+    async def send(self, item: bytes) -> None:
+        if self._ended:
+            raise anyio.ClosedResourceError
+        await self._streams.send(item)
+
+    async def aclose(self) -> None:
+        """End the agent's input; its output goes on."""
+        if not self._ended:
+            self._ended = True
+            with suppress(*_CLOSED):  # it may have closed its end before us
+                await self._streams.send_eof()
+
+
+class _Output(anyio.abc.ByteReceiveStream):
+    """One channel of a container; ``ended`` is set once it was read to its end."""
+
+    def __init__(self, streams: Hijacked) -> None:
+        self._streams = streams
+        self.ended = anyio.Event()
+
+    async def receive(self, max_bytes: int = _READ_SIZE) -> bytes:
+        try:
+            return (await self._streams.receive(max_bytes))[1]
+        except _CLOSED:
+            self.ended.set()
+            raise
+
+    async def aclose(self) -> None:
+        await self._streams.aclose()
+
+
+class DockerAgent:
+    """An agent in a container; see `acp.engine.RunningAgent` and `pool.engines.model.RemoteAgent`.
+
+    `watch` runs in the engine's task group. ``streams`` are the connection for stdin and stdout and the one for stderr,
+    of which ``said`` was read already; ``remove`` ends the container and says whether that is certain.
+    """
+
+    pid = None
+
+    def __init__(
+        self,
+        client: DockerClient,
+        container: Container,
+        streams: Sequence[Hijacked],
+        said: bytes,
+        remove: Callable[[str, float], Awaitable[bool]],
+    ) -> None:
+        self.node = container.node
+        self.stdin: anyio.abc.ByteSendStream = _Stdin(streams[0])
+        self._stdout, self._stderr = _Output(streams[0]), _Output(streams[1])
+        self.stdout: anyio.abc.ByteReceiveStream = self._stdout
+        self.drained = anyio.Event()
+        self._client = client
+        self._container = container
+        self._remove = remove
+        self._tail = StderrTail()
+        self._tail.add(said)
+        self._exit: AgentExit | None = None
+        self._ended = anyio.Event()
+        self._stopping = anyio.Lock()
+        self._report: StopReport | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return f"container {self._container.name}" + (f" on {self.node}" if self.node else "")
+
+    @property
+    def stderr_bytes(self) -> int:
+        """How much it has said on its stderr so far."""
+        return self._tail.total
+
+    def stderr_since(self, mark: int) -> str:
+        return self._tail.since(mark)
+
+    async def members(self, *, everywhere: bool) -> Members:
+        del everywhere
+        await anyio.lowlevel.checkpoint()
+        return frozenset()
+
+    async def drain_stderr(self) -> None:
+        with suppress(*_CLOSED):  # whatever way it ends, that is its end
+            while True:
+                self._tail.add(await self._stderr.receive())
+                await anyio.lowlevel.checkpoint()
+        self.drained.set()
+
+    # --- how it ended --------------------------------------------------------------------------------------------
+
+    def exit(self) -> AgentExit | None:
+        return None if self._exit is None else replace(self._exit, stderr_tail=self._tail.text())
+
+    async def wait(self) -> AgentExit:
+        await self._ended.wait()
+        ended = self.exit()
+        assert ended
+        return ended
+
+    async def lose(self, reason: str) -> None:
+        """Give the agent up: it may run on, but nobody can tell."""
+        if self._end(AgentExit(None, reason=reason, unreachable=True)):
+            # Who still reads would wait for ever.
+            await self._close()
+
+    async def watch(self) -> None:
+        """Find out how it ends; returns then."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_container)
+            tasks.start_soon(self._watch_streams)
+            await self._ended.wait()
+            tasks.cancel_scope.cancel()
+
+    def _end(self, ended: AgentExit) -> bool:
+        """Note how it ended; only the first word counts."""
+        if self._exit is not None:
+            return False
+        self._exit = ended
+        self._ended.set()
+        log.info("agent.ended", place=self.place, how=ended.describe())
+        return True
+
+    async def _watch_container(self) -> None:
+        asked = 0
+        while asked < _ASKS:
+            began = anyio.current_time()
+            try:
+                code = await self._client.wait(self._container.id)
+            except DockerFault as fault:
+                if fault.missing:
+                    self._end(AgentExit(None, reason=_DELETED))
+                    return
+                # The call broke off: a daemon that restarts, or a way that is cut. Is there still somebody?
+                if not await self._answers():
+                    await self.lose(AWAY)
+                    return
+                # Something between us may cut what is silent for long: no reason to give up, however often.
+                asked = 1 if anyio.current_time() - began > _LONG else asked + 1
+                log.info("docker.wait_failed", place=self.place, why=fault.message)
+                await anyio.sleep(_SETTLE)
+            else:
+                self._end(AgentExit(_returncode(code), reason=await self._reason()))
+                return
+        await self.lose("the Docker daemon does not say how it ended")
+
+    async def _answers(self) -> bool:
+        for _ in range(_ASKS):
+            with suppress(DockerFault):
+                await self._client.ping()
+                return True
+            await anyio.sleep(1.0)
+        return False
+
+    async def _reason(self) -> str:
+        """Return what else there is to say of an exit status: who ended it."""
+        try:
+            state = (await self._client.inspect(self._container.id))["State"]
+        except DockerFault as fault:
+            state = {"Status": "removing"} if fault.missing else {}
+        if state.get("OOMKilled"):
+            return "OOMKilled"
+        if state.get("Status") in ("removing", "dead") and not self._stopping.statistics().locked:
+            return _DELETED
+        return ""
+
+    async def _watch_streams(self) -> None:
+        """Give the agent up if both its streams have ended and the container runs on: nobody hears it any more."""
+        await self._stdout.ended.wait()
+        await self._stderr.ended.wait()
+        while True:
+            await anyio.sleep(_SETTLE)
+            try:
+                running = (await self._client.inspect(self._container.id))["State"].get("Running")
+            except DockerFault as fault:
+                if not fault.away:
+                    return  # the other watch tells
+                continue
+            if running:
+                await self.lose("the connection to the container was lost")
+            return
+
+    # --- its end -------------------------------------------------------------------------------------------------
+
+    async def stop(self, limits: StopLimits = StopLimits()) -> StopReport:  # noqa: B008
+        # Shielded, and one at a time, as for a process of this machine.
+        with anyio.CancelScope(shield=True):
+            async with self._stopping:
+                if self._report is None:
+                    self._report = await self._stop(limits)
+                    log.info(
+                        "agent.exited",
+                        place=self.place,
+                        how=self._exit.describe() if self._exit else None,
+                        stage=self._report.stage,
+                        seconds=round(self._report.seconds, 2),
+                        left=list(self._report.left),
+                    )
+        assert self._report is not None
+        return self._report
+
+    async def _stop(self, limits: StopLimits) -> StopReport:
+        started = anyio.current_time()
+        stage = StopStage.GONE
+        if self._exit is None:
+            # 1. Politely, by the end of its input.
+            stage = StopStage.EOF
+            with anyio.move_on_after(limits.eof):
+                await self.stdin.aclose()
+                await self._ended.wait()
+        if self._exit is None:
+            # 2. The init in the container passes the signal on to the agent.
+            stage = StopStage.TERM
+            with anyio.move_on_after(limits.term):
+                with suppress(DockerFault):  # what it cannot do any more, the next step can
+                    await self._client.kill(self._container.id, "SIGTERM")
+                await self._ended.wait()
+        if self._exit is None or self._exit.unreachable:
+            stage = StopStage.KILL
+        # 3. With the container ends everything that was ever started in it, whatever it did to hide.
+        # Where it is known that nobody answers, one try has to do: the engine tries again when somebody does.
+        away = self._exit is not None and self._exit.reason == AWAY
+        gone = await self._remove(self._container.name, limits.kill + (0 if away else CALL))
+        if self._exit is None:
+            with anyio.move_on_after(limits.kill):
+                await self._ended.wait()
+            how = AgentExit(-signal.SIGKILL) if gone else AgentExit(None, reason=AWAY, unreachable=True)
+            self._end(how)
+        await self._close()
+        left = () if gone else (self.place,)
+        return StopReport(stage, anyio.current_time() - started, left=left)
+
+    async def _close(self) -> None:
+        await self._stdout.aclose()
+        await self._stderr.aclose()
+
+    # --- a command beside it -------------------------------------------------------------------------------------
+
+    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> Ran:
+        taken = {STDOUT: bytearray(), STDERR: bytearray()}
+        code: int | None = None
+        # Its first line is its process id: the API has no other way to end a command.
+        words = ["/bin/sh", "-c", _TELL_ID, "sh", *argv]
+        try:
+            with anyio.move_on_after(seconds):
+                command, streams = await self._client.execute(
+                    self._container.id, words, directory=self._container.directory, stdin=bool(stdin), seconds=seconds
+                )
+                async with _closing(streams), anyio.create_task_group() as tasks:
+                    tasks.start_soon(_feed, streams, stdin)
+                    whole = await _collect(streams, taken, limit)
+                    tasks.cancel_scope.cancel()
+                if whole:
+                    code = await self._client.executed(command)
+        except DockerFault as fault:
+            raise AgentExited(await self._gone(fault)) from fault
+        finally:
+            head, _, output = bytes(taken[STDOUT]).partition(b"\n")
+            if code is None:
+                await self._end_command(head.decode(errors="replace"))
+        return Ran(code, output[:limit], bytes(taken[STDERR][:limit]))
+
+    async def _gone(self, fault: DockerFault) -> AgentExit:
+        """Return how the agent ended, when a call says that it has."""
+        with anyio.move_on_after(_SETTLE):
+            return await self.wait()
+        return AgentExit(None, self._tail.text(), reason=fault.message, unreachable=True)
+
+    async def _end_command(self, process_id: str) -> None:
+        """End a command that was cut off; what can't be ended so ends with the container."""
+        if not process_id.isdigit() or self._exit is not None:
+            return
+        with anyio.CancelScope(shield=True), suppress(DockerFault, *_CLOSED), anyio.fail_after(CALL):
+            words = ["/bin/sh", "-c", _END_GROUP, process_id]
+            _, streams = await self._client.execute(self._container.id, words, directory="/", stdin=False, seconds=CALL)
+            async with _closing(streams):
+                while True:
+                    await streams.receive()
+
+
+def _returncode(status: int) -> int:
+    """Return a container's exit status as that of a process; one that a signal ended has 128 and its number."""
+    return _SIGNALLED - status if status - _SIGNALLED in _SIGNALS else status
+
+
+@asynccontextmanager
+async def _closing(streams: Hijacked) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await streams.aclose()
+
+
+async def _feed(streams: Hijacked, stdin: bytes) -> None:
+    with suppress(*_CLOSED):  # a command may end before it has read everything
+        if stdin:
+            await streams.send(stdin)
+            await streams.send_eof()
+
+
+async def _collect(streams: Hijacked, taken: dict[int, bytearray], limit: int) -> bool:
+    """Take a command's output up to the limit; return whether that was all."""
+    while True:
+        try:
+            channel, data = await streams.receive()
+        except _CLOSED as end:
+            return isinstance(end, anyio.EndOfStream)
+        taken.setdefault(channel, bytearray()).extend(data)
+        # The line with the id is none of the command's.
+        if len(taken[channel]) > limit + (_ID_LINE if channel == STDOUT else 0):
+            return False

@@ -1,0 +1,237 @@
+"""A real daemon for the tests: Docker's own or Podman's compatible service, on a socket in a directory of its own.
+
+It needs root, and Debian's ``docker.io`` or ``podman`` with ``runc``; `missing` says why there is none. The image is
+made here, of nothing but directories: programs and Python are the machine's own, mounted read-only. No
+registry is asked.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+
+IMAGE = "localhost/weft-test:latest"
+AGENTS = Path(__file__).parents[1] / "agents"
+VOLUMES = ("/usr:/usr:ro", f"{AGENTS}:/agents:ro", f"{sys.base_prefix}:/opt/python:ro")
+PYTHON = "/opt/python/bin/python3"
+STATE = "weft.state"
+
+_BEGIN, _END = 20.0, 15.0
+_PROGRAMS = {"docker": ("dockerd", "containerd", "runc", "docker-init"), "podman": ("podman", "conmon", "runc")}
+_LINKS = ("bin", "lib", "lib64")
+# Without CAP_SYS_RESOURCE, a container can't have more than its parent, which is what Podman would give it.
+_PODMAN = """
+[containers]
+default_ulimits = ["nofile=1000:1000", "nproc=9000:9000"]
+init_path = "{init}"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+init_path = "{init}"
+"""
+
+
+def missing(kind: str) -> str:
+    """Return why there can be no daemon of this kind here; "" if nothing is known to be in its way."""
+    if os.geteuid() != 0:
+        return f"{kind}: needs root"
+    absent = [name for name in _PROGRAMS[kind] if shutil.which(name) is None]
+    if kind == "podman" and _init() is None:
+        absent.append("catatonit")
+    if absent:
+        return f"{kind}: {', '.join(absent)} not installed (apt-get install docker.io podman conmon runc tini)"
+    if not all(Path("/", name).is_symlink() for name in _LINKS):
+        return f"{kind}: the test's image is of the machine's own /usr, which /bin has to be a part of"
+    return ""
+
+
+def _init() -> str | None:
+    return shutil.which("catatonit", path="/usr/libexec/podman") or shutil.which("docker-init") or shutil.which("tini")
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("docker", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Daemon:
+    """A daemon that runs.
+
+    Attributes:
+        socket: of its API.
+        directory: all that it keeps; removed with it.
+    """
+
+    def __init__(self, kind: str, directory: Path, *listen: str) -> None:
+        self.kind = kind
+        self.directory = directory
+        self.socket = str(directory / "api.sock")
+        self._listen = listen
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = directory / "log"
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, or start it again, and wait until it answers.
+
+        Raises:
+            RuntimeError: it does not; with its last words.
+        """
+        environment = dict(os.environ)
+        if self.kind == "podman":
+            (self.directory / "containers.conf").write_text(_PODMAN.format(init=_init()))
+            environment["CONTAINERS_CONF"] = str(self.directory / "containers.conf")
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _BEGIN
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with suppress(OSError, http.client.HTTPException):
+                if self.call("GET", "/version"):
+                    return
+            time.sleep(0.05)
+        raise RuntimeError(f"{self.kind} does not start: {self._log.read_text()[-500:]}")
+
+    def _command(self) -> list[str]:
+        at = self.directory
+        if self.kind == "podman":
+            places = [f"--root={at}/root", f"--runroot={at}/run", f"--tmpdir={at}/tmp", "--storage-driver=vfs"]
+            return ["podman", *places, "system", "service", "--time=0", f"unix://{self.socket}"]
+        places = [f"--data-root={at}/root", f"--exec-root={at}/run", f"--pidfile={at}/pid"]
+        network = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
+        return ["dockerd", f"--host=unix://{self.socket}", *self._listen, *places, *network, "--storage-driver=vfs"]
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """Make a request, past the engine; return its JSON.
+
+        Raises:
+            OSError: nobody answered, or not with what was asked for.
+        """
+        connection = _Connection(self.socket)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        if answer.status >= http.client.BAD_REQUEST:
+            raise OSError(answer.status, text)
+        with suppress(ValueError):
+            return json.loads(text)
+        return text
+
+    def containers(self, **labels: str) -> list[Mapping[str, Any]]:
+        """Return all containers with these labels, those that have ended included."""
+        filters = json.dumps({"label": [f"{name}={value}" for name, value in labels.items()]})
+        found: list[Mapping[str, Any]] = self.call("GET", f"/containers/json?all=true&filters={quote(filters)}")
+        return found
+
+    def make_image(self) -> None:
+        """Make the image: a few directories, and links into what will be mounted."""
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as image:
+            # The daemon puts its init into /sbin.
+            for name, mode in {"usr": 0o755, "sbin": 0o755, "proc": 0o755, "dev": 0o755, "tmp": 0o1777}.items():
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.mode = tarfile.DIRTYPE, mode
+                image.addfile(entry)
+            for name in _LINKS:
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.linkname = tarfile.SYMTYPE, f"usr/{name}"
+                image.addfile(entry)
+        repository, _, tag = IMAGE.partition(":")
+        self.call("POST", f"/images/create?fromSrc=-&repo={repository}&tag={tag}", tar.getvalue())
+
+    def pause(self) -> None:
+        """Have it answer nothing until `go_on`, as a machine whose cable is pulled."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def crash(self) -> None:
+        """Kill it, and what it has started but the containers."""
+        assert self._process
+        children = psutil.Process(self.pid).children(recursive=True)
+        for process in (psutil.Process(self.pid), *children):
+            with suppress(psutil.Error):
+                process.kill()
+        self._process.wait(_END)
+
+    def stop(self) -> None:
+        """End it with all containers."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self.go_on()
+            with suppress(OSError, http.client.HTTPException):
+                for one in self.containers():
+                    with suppress(OSError):
+                        self.call("DELETE", f"/containers/{one['Id']}?force=true&v=true")
+            self._process.terminate()
+        try:
+            self._process.wait(_END)
+        except subprocess.TimeoutExpired:
+            self.crash()
+        # What it could not end: shims and monitors name its directory in their command lines.
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if any(str(self.directory) in word for word in process.cmdline()):
+                    process.kill()
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((one for one in mounts if one.startswith(f"{self.directory}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], check=False)
+        self._process = None
+
+
+@contextmanager
+def running(kind: str, *listen: str) -> Iterator[Daemon]:
+    """Run a daemon with the test's image.
+
+    Raises:
+        RuntimeError: it does not start here; the text says why.
+    """
+    # A short path: that of a socket may have 107 characters, and the daemon adds some.
+    directory = Path(tempfile.mkdtemp(prefix="weft-", dir="/tmp"))
+    daemon = Daemon(kind, directory, *listen)
+    try:
+        daemon.start()
+        daemon.make_image()
+        yield daemon
+    finally:
+        daemon.stop()
+        shutil.rmtree(directory, ignore_errors=True)

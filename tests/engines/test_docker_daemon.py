@@ -1,0 +1,184 @@
+"""Agents in containers of real daemons: what every engine has to show, and what only containers can."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from acp.errors import AgentSpawnError, SpawnFailure
+from pool.engines.docker import STATE, DockerEngine, Watch
+from pool.engines.docker_settings import DockerSettings
+from pool.engines.model import PoolEngine, RemoteAgent
+from tests.engines import docker_daemon, matrix
+from tests.engines.docker_daemon import IMAGE, PYTHON, VOLUMES, Daemon
+from tests.repeat import in_soak
+
+
+@pytest.fixture(scope="module")
+def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    kind: str = request.param
+    if reason := docker_daemon.missing(kind):
+        pytest.skip(reason)
+    try:
+        running = docker_daemon.running(kind)
+        found = running.__enter__()
+    except RuntimeError as exc:
+        pytest.skip(str(exc))
+    try:
+        yield found
+    finally:
+        running.__exit__(None, None, None)
+
+
+WATCH = Watch(every=1.0, patience=2.0, misses=3)
+
+
+class DockerBed:
+    """An engine on a daemon of the tests."""
+
+    player: Sequence[str] = (PYTHON, "-I", "-S", "/agents/player.py")
+    python: Sequence[str] = (PYTHON, "-c")
+    directory = "/tmp/work"
+
+    def __init__(self, daemon: Daemon, **values: Any) -> None:
+        self.daemon = daemon
+        self.state = uuid.uuid4().hex
+        self.values = {
+            "url": f"unix://{daemon.socket}",
+            "image": IMAGE,
+            "network": "none",
+            "volumes": VOLUMES,
+            **values,
+        }
+        self.engine: PoolEngine = DockerEngine("tests", DockerSettings(**self.values), WATCH)
+        self.recipe = matrix.Recipe(
+            "pool.engines.docker:DockerEngine", "pool.engines.docker_settings:DockerSettings", self.values
+        )
+
+    async def running(self) -> Sequence[str]:
+        found = await anyio.to_thread.run_sync(lambda: self.daemon.containers(**{STATE: self.state}))
+        return [one["Names"][0] for one in found]
+
+    async def cut(self, agent: RemoteAgent) -> None:
+        del agent
+        self.daemon.pause()
+
+    async def mend(self) -> None:
+        self.daemon.go_on()
+
+
+@asynccontextmanager
+async def bed_on(daemon: Daemon, **values: Any) -> AsyncIterator[DockerBed]:
+    bed = DockerBed(daemon, **values)
+    async with bed.engine:
+        yield bed
+
+
+async def slow_reader_of_podman(bed: matrix.Bed) -> None:
+    """As `matrix.slow_reader`; but what Podman's monitor can't get rid of on stdout holds up stderr as well."""
+    total = 4 * matrix.MOST_BETWEEN
+    async with matrix.raw(bed, matrix._FLOOD, str(total)) as agent:
+        await anyio.sleep(3.0)  # the agent notices after one that nobody takes what it writes
+        got = 0
+        while got < total:
+            got += len(await agent.stdout.receive())
+        assert (await agent.wait()).returncode == 0
+        said = await matrix.words_on_stderr(agent, "all")
+        assert int(said.split()[2]) < matrix.MOST_BETWEEN
+
+
+async def out_of_memory(bed: matrix.Bed) -> None:
+    """What the kernel ends for its memory is told as that; Podman's monitor does not notice in control groups v1."""
+    assert isinstance(bed, DockerBed)
+    async with matrix.raw(bed, "x = bytearray(200 << 20)\nimport time; time.sleep(100)") as agent:
+        ended = await agent.wait()
+        assert (ended.returncode, ended.reason) == (-signal.SIGKILL, "OOMKilled" if bed.daemon.kind == "docker" else "")
+
+
+async def deleted_by_somebody(bed: matrix.Bed) -> None:
+    """A container that somebody removes is told as that, and the next start works."""
+    assert isinstance(bed, DockerBed)
+    async with matrix.talking(matrix.scripted(bed)) as talk:
+        assert (await talk.ask()).text == "hello"
+        (one,) = bed.daemon.containers(**{STATE: bed.state})
+        await anyio.to_thread.run_sync(bed.daemon.call, "DELETE", f"/containers/{one['Id']}?force=true")
+        ended = await talk.connection.wait_exited()
+        assert (ended.reason, ended.unreachable) == ("deleted", False)
+    async with matrix.talking(matrix.scripted(bed)) as talk:
+        assert (await talk.ask()).text == "hello"
+
+
+async def another_user(bed: matrix.Bed) -> None:
+    """The agent's user has no rights beyond its own, and its directory is its own."""
+    look = "import os; print(os.getuid(), open('/proc/self/status').read().split('CapEff:')[1].split()[0], flush=True)"
+    async with matrix.raw(bed, look + "; open('here', 'w').close()") as agent:
+        assert await matrix.read_line(agent, bytearray()) == b"1234 0000000000000000"
+        assert (await agent.wait()).returncode == 0
+
+
+async def the_doctor(bed: matrix.Bed) -> None:
+    """A real daemon gives the doctor nothing to say, and a look leaves no container."""
+    findings = await bed.engine.check()
+    assert [one.ok for one in findings] == [True, True, True], findings
+    assert isinstance(bed, DockerBed)
+    assert bed.daemon.containers(**{"weft.check": "1"}) == []
+
+
+async def missing_image(bed: matrix.Bed) -> None:
+    """An image that neither the daemon nor a registry has is told with the registry's words."""
+    with pytest.raises(AgentSpawnError, match="cannot be fetched") as caught:
+        async with matrix.talking(matrix.scripted(bed)):
+            raise AssertionError("it should not have started")
+    assert caught.value.failure is SpawnFailure.IMAGE
+
+
+OWN: dict[str, tuple[matrix.Case, dict[str, Any]]] = {
+    "deleted": (deleted_by_somebody, {}),
+    "doctor": (the_doctor, {}),
+    "image": (missing_image, {"image": "127.0.0.1:1/nobody/nothing:1"}),
+    "memory": (out_of_memory, {"memory": "64M"}),
+    "user": (another_user, {"user": "1234:1234", "read_only": True}),
+}
+DAEMONS = ["docker", *in_soak(["podman"])]
+
+
+@pytest.mark.parametrize("daemon", DAEMONS, indirect=True, scope="module")
+@pytest.mark.parametrize("case", [*matrix.QUICK, *in_soak(matrix.LONG)], ids=matrix.name_of)
+@pytest.mark.asyncio
+async def test_an_agent_in_a_container_is_like_one_here(daemon: Daemon, case: matrix.Case) -> None:
+    if daemon.kind == "podman" and case is matrix.slow_reader:
+        case = slow_reader_of_podman
+    async with bed_on(daemon) as bed:
+        await matrix.run(case, bed)
+
+
+@pytest.mark.parametrize("daemon", DAEMONS, indirect=True, scope="module")
+@pytest.mark.parametrize("name", in_soak(OWN))
+@pytest.mark.asyncio
+async def test_what_only_containers_can(daemon: Daemon, name: str) -> None:
+    case, values = OWN[name]
+    async with bed_on(daemon, **values) as bed:
+        await matrix.run(case, bed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("daemon", ["docker"], indirect=True, scope="module")
+@pytest.mark.asyncio
+async def test_a_daemon_that_crashes_is_told_and_its_containers_go_when_it_is_back(daemon: Daemon) -> None:
+    async with bed_on(daemon) as bed:
+        async with matrix.talking(matrix.scripted(bed, start={"ignore_eof": True})) as talk:
+            assert (await talk.ask()).text == "hello"
+            await anyio.to_thread.run_sync(daemon.crash)
+            ended = await talk.connection.wait_exited()
+            assert ended.unreachable
+        await anyio.to_thread.run_sync(daemon.start)
+        await matrix.until_gone(bed)
+        async with matrix.talking(matrix.scripted(bed)) as talk:
+            assert (await talk.ask()).text == "hello"

@@ -1,0 +1,79 @@
+"""What may stand in the settings of an engine of kind docker, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pool.engines.docker_settings import SOCKET, DockerSettings, environment, filled, without_secrets
+
+
+def test_only_the_image_has_to_be_said() -> None:
+    settings = DockerSettings(image="agent:1")
+    assert (settings.url, settings.pull, settings.places, settings.read_only) == (SOCKET, "missing", None, False)
+    assert not settings.tls
+    assert not settings.unguarded
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"image": ""}, "at least 1 character"),
+        ({"url": "docker-host:2375"}, "is not an address such as"),
+        ({"url": "ftp://host"}, "is not an address such as"),
+        ({"url": "unix://docker.sock"}, "is not an address such as"),
+        ({"url": "tcp://me:word@host:2376"}, "not by a password in the url"),
+        ({"url": "tcp://host:port"}, "Port could not be cast"),
+        ({"url": "tcp://host:2376", "tls_cert": "c.pem"}, "go together"),
+        ({"tls_ca": "ca.pem"}, "does not speak TLS"),
+        ({"memory": "4 GB"}, 'is not a size such as "512M"'),
+        ({"memory": "1M"}, "greater than or equal to"),
+        ({"places": 0}, "greater than or equal to"),
+        ({"volumes": ["/work"]}, "is not a volume such as"),
+        ({"volumes": ["work:relative"]}, "is not a volume such as"),
+        ({"volumes": ["work:/work:rw"]}, "is not a volume such as"),
+        ({"volumes": ["../work:/work"]}, "is not a volume such as"),
+        ({"home": "home"}, "should match pattern"),
+        ({"privileged": True}, "Extra inputs"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_words(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        DockerSettings(**{"image": "agent:1", **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "url", "tls", "unguarded"),
+    [
+        ({"url": "/run/podman/podman.sock"}, "unix:///run/podman/podman.sock", False, False),
+        ({"url": "tcp://host:2375"}, "tcp://host:2375", False, True),
+        ({"url": "https://host"}, "https://host", True, True),
+        ({"url": "tcp://host", "tls_ca": "a", "tls_cert": "b", "tls_key": "c"}, "tcp://host", True, False),
+    ],
+)
+def test_an_address_says_whether_it_is_guarded(values: dict[str, Any], url: str, tls: bool, unguarded: bool) -> None:
+    settings = DockerSettings(image="agent:1", **values)
+    assert (settings.url, settings.tls, settings.unguarded) == (url, tls, unguarded)
+
+
+def test_a_volume_of_a_thread_has_a_name_that_the_daemon_takes() -> None:
+    assert filled("weft-{agent}-{thread_id}", "12", "my agent/2") == "weft-my-agent-2-12"
+    assert filled("weft-{thread_id}", "", "x") == "weft-shared"
+
+
+def test_an_agent_gets_nothing_that_only_makes_sense_on_this_machine() -> None:
+    local = {"HOME": "/var/lib/weft", "PATH": "/usr/bin", "LANG": "C.UTF-8", "XDG_CACHE_HOME": "/x"}
+    env = {**local, "PATH": "/opt/agent/bin", "KEY": "k", "WEFT_STATE": "s", "WEFT_AGENT": "a"}
+    kept = {"PATH": "/opt/agent/bin", "LANG": "C.UTF-8", "KEY": "k"}
+    assert environment(DockerSettings(image="x"), env, local) == kept
+    assert environment(DockerSettings(image="x", home="/home/a"), env, local) == {"HOME": "/home/a", **kept}
+    set_for_it = {**env, "HOME": "/set"}
+    assert environment(DockerSettings(image="x", home="/home/a"), set_for_it, local)["HOME"] == "/set"
+
+
+def test_a_registrys_words_lose_their_credentials() -> None:
+    words = 'Get "https://me:pw12345@reg.example/v2/?token=abc123&x=1": unauthorized: Bearer eyJhbGciOiJI rejected'
+    clean = without_secrets(words)
+    assert clean == 'Get "https://reg.example/v2/?token=…&x=1": unauthorized: Bearer … rejected'
