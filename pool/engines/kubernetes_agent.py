@@ -22,7 +22,7 @@ from pool.engines.kubernetes_api import PODS, ApiError, KubeApi
 from pool.engines.kubernetes_attach import PodStream, exit_code
 from pool.engines.kubernetes_manifest import BESIDE, CONTAINER, FED, READY
 from pool.engines.kubernetes_removal import remove
-from pool.engines.kubernetes_status import NODE_LOST, how_it_ended, node_of, shortened
+from pool.engines.kubernetes_status import NODE_LOST, has_phase_of_end, how_it_ended, node_of, shortened
 from pool.engines.kubernetes_times import Times
 from pool.engines.kubernetes_watch import SeenPod
 from pool.engines.model import Ran
@@ -186,7 +186,7 @@ class KubernetesAgent:
                 trouble = await self._look()
                 if not self._seen.over:
                     await self._seen.change(_LOOK)
-        if self._seen.over:
+        if self._seen.over or has_phase_of_end(self._seen.pod or {}):
             self._end(self._how())
         else:
             self._end(AgentExit(None, self._tail.text(), f"{LOST}: {trouble}" if trouble else LOST, unreachable=True))

@@ -172,8 +172,9 @@ class PodStream:
         while True:
             await anyio.sleep(self._times.ping)
             # While nobody reads our end, nothing can be heard. And while the agent does not read its input, the server
-            # stands before it and answers no pings: then only the kernel's own probes count.
-            if self.idle() > self._times.dead and self._read >= self._sent:
+            # stands before it and answers no pings: that is another matter, for a while.
+            patience = self._times.dead if self._read >= self._sent else self._times.stalled
+            if self.idle() > patience:
                 self.lost = True
                 self.cut()
                 return
@@ -206,6 +207,9 @@ class PodStream:
                 while self._sent - self._read > _UNREAD and not self.ended.is_set():
                     self._was_read = anyio.Event()
                     await self._was_read.wait()
+            # Soon it is known that this was read, too: silence after that is the connection's, not the agent's.
+            if self._sent > self._pinged:
+                await self._ping()
 
     async def end_input(self) -> None:
         """Tell the container the end of its input; with v4 that ends all the rest, too."""

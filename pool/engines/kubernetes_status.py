@@ -71,8 +71,15 @@ def is_running(pod: Pod) -> bool:
 
 
 def is_over(pod: Pod) -> bool:
-    """Whether nothing of the pod runs any more."""
-    return _phase(pod) in ("Failed", "Succeeded") or "terminated" in _container(pod).get("state", {})
+    """Whether nothing of the pod runs any more, and all is said of it."""
+    state = _container(pod).get("state", {})
+    # One that is being evicted has failed already while its container ends.
+    return "terminated" in state or (has_phase_of_end(pod) and "running" not in state)
+
+
+def has_phase_of_end(pod: Pod) -> bool:
+    """Whether the cluster counts the pod as ended, whatever its container does."""
+    return pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
 
 
 def waiting_for(pod: Pod) -> Waiting:
@@ -183,7 +190,7 @@ def quantity(text: str) -> float:
 
 def requested_memory(pod: Pod) -> int:
     """Return the bytes that a pod takes of its node's memory, as the scheduler counts; 0 once it is over."""
-    if _phase(pod) in ("Failed", "Succeeded"):
+    if has_phase_of_end(pod):
         return 0
     spec = pod.get("spec", {})
 
@@ -191,10 +198,6 @@ def requested_memory(pod: Pod) -> int:
         return [quantity(str(one.get("resources", {}).get("requests", {}).get("memory", "0"))) for one in containers]
 
     return int(max(sum(of(spec.get("containers") or ())), *of(spec.get("initContainers") or ()), 0.0))
-
-
-def _phase(pod: Pod) -> str:
-    return str(pod.get("status", {}).get("phase", ""))
 
 
 def _container(pod: Pod) -> Mapping[str, Any]:

@@ -20,6 +20,8 @@ class Times:
         attach: until an attached pod has taken its environment and becomes the agent.
         ping: of silence, after which the connection is tried.
         dead: without an answer, after which the connection counts as lost.
+        stalled: the same while input is not read, which an agent may be the cause of; longer than a connection waits
+            for an agent that takes nothing.
         settle: for the cluster to say how a pod ended whose connection did.
         probe: of silence of all agents on a node, after which the node is tried.
         node: for a node's answer; asked twice.
@@ -41,6 +43,7 @@ class Times:
     attach: float = 15.0
     ping: float = 5.0
     dead: float = 15.0
+    stalled: float = 45.0
     settle: float = 5.0
     probe: float = 10.0
     node: float = 5.0

@@ -17,58 +17,20 @@ import subprocess
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.abc
 import anyio.to_thread
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from acp.shutdown import StopLimits, carriers, end_processes
+from tests.engines.kube_model import NAMESPACE, Json, Node, Pod, Refused, avoided_by, chosen
+from tests.engines.kube_streams import SUCCESS, carry
 
-Json = dict[str, Any]
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
-NAMESPACE = "weft"
 _MARKER = "FAKE_POD"
-_STREAM_ENDS = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
-
-
-class Refused(Exception):
-    """An answer that is no success."""
-
-    def __init__(self, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.body = {"kind": "Status", "status": "Failure", "code": status, "reason": reason, "message": message}
-        self.status, self.headers = status, headers or {}
-
-
-@dataclass
-class Node:
-    """A node; ``lost``: it is silent, and so is what runs on it."""
-
-    name: str
-    room: int = 100
-    lost: bool = False
-    back: anyio.Event = field(default_factory=anyio.Event)
-
-
-@dataclass
-class Pod:
-    """A pod, with its process once that runs."""
-
-    body: Json
-    process: anyio.abc.Process | None = None
-    attached: bool = False
-    grace: float = 30.0
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    deleted: anyio.Event = field(default_factory=anyio.Event)
-
-    @property
-    def name(self) -> str:
-        return str(self.body["metadata"]["name"])
 
 
 class KubeApi:
@@ -82,6 +44,8 @@ class KubeApi:
         denied: rights that the caller has not, as ``verb resource/part``.
         requests: what was asked so far, as ``METHOD path``.
         watch_ends: how many watches are ended at once.
+        deaf: whether nothing comes through websockets any more, pings included, without an end of the connection.
+        frames: that were looked at in websockets so far.
     """
 
     def __init__(self, tasks: anyio.abc.TaskGroup, nodes: tuple[str, ...] = ("node-1", "node-2")) -> None:
@@ -96,6 +60,8 @@ class KubeApi:
         self.denied: set[str] = set()
         self.requests: list[str] = []
         self.watch_ends = 0
+        self.deaf = False
+        self.frames = 0
         self.port = 0
         self._tasks = tasks
         self._faults: list[tuple[re.Pattern[str], Refused | None]] = []
@@ -108,7 +74,7 @@ class KubeApi:
     # --- what tests do to it -------------------------------------------------------------------------------------
 
     def fail(self, what: str, refusal: Refused | None = None, times: int = 1) -> None:
-        """Answer the next requests that match ``METHOD path`` so; None: break the connection off."""
+        """Answer the next requests that match ``METHOD path`` so; None: do what is asked, and give no answer."""
         self._faults += [(re.compile(what), refusal)] * times
 
     def forget(self) -> None:
@@ -215,6 +181,7 @@ class KubeApi:
                     self._faults.remove(fault)
                     if fault[1] is not None:
                         raise fault[1]
+                    await handler(request)
                     assert request.transport is not None
                     request.transport.abort()
                     return web.Response()
@@ -261,13 +228,13 @@ class KubeApi:
         return web.json_response(pod.body)
 
     async def _list_pods(self, request: web.Request) -> web.StreamResponse:
-        chosen = partial(_chosen, request.query.get("labelSelector", ""))
+        wanted = partial(chosen, request.query.get("labelSelector", ""))
         if "watch" in request.query:
-            return await self._watch(request, chosen)
-        items = [pod.body for pod in self.pods.values() if chosen(pod.body)]
+            return await self._watch(request, wanted)
+        items = [pod.body for pod in self.pods.values() if wanted(pod.body)]
         return web.json_response({"items": items, "metadata": {"resourceVersion": str(self._last)}})
 
-    async def _watch(self, request: web.Request, chosen: Callable[[Json], bool]) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, wanted: Callable[[Json], bool]) -> web.StreamResponse:
         answer = web.StreamResponse()
         await answer.prepare(request)
         since = int(request.query["resourceVersion"])
@@ -282,7 +249,7 @@ class KubeApi:
                     break
                 for version, event in [one for one in self._history if one[0] > since]:
                     since = version
-                    if chosen(event["object"]):
+                    if wanted(event["object"]):
                         with suppress(ConnectionError):  # who watched was killed
                             await answer.write(json.dumps(event).encode() + b"\n")
                 await self._happened.wait()
@@ -310,7 +277,7 @@ class KubeApi:
     async def _schedule(self, pod: Pod) -> None:
         while True:
             there = [one.body["spec"].get("nodeName") for one in self.pods.values() if not one.ended.is_set()]
-            avoided = _avoided(pod.body)
+            avoided = avoided_by(pod.body)
             free = [node for node in self.nodes.values() if there.count(node.name) < node.room]
             if free:
                 node = min(free, key=lambda one: (one.name in avoided, there.count(one.name)))
@@ -414,7 +381,7 @@ class KubeApi:
             raise Refused(400, "BadRequest", "container agent is not running")
         pod.attached = True
         websocket = await self._upgraded(request)
-        await self._stream(websocket, pod, pod.process, {"status": "Success"})
+        await carry(websocket, pod.process, self._reached(pod), SUCCESS)
         return websocket
 
     async def _exec(self, request: web.Request) -> web.StreamResponse:
@@ -427,7 +394,7 @@ class KubeApi:
         given = {"PATH": os.environ["PATH"], _MARKER: pod.body["metadata"]["uid"]}
         process = await anyio.open_process(request.query.getall("command"), env=given, **pipes)  # type: ignore[arg-type]
         try:
-            await self._stream(websocket, pod, process, None)
+            await carry(websocket, process, self._reached(pod))
         finally:
             with anyio.CancelScope(shield=True):
                 if process.returncode is None:
@@ -441,52 +408,14 @@ class KubeApi:
         await websocket.send_bytes(b"\x01")
         return websocket
 
-    async def _stream(
-        self, websocket: web.WebSocketResponse, pod: Pod, process: anyio.abc.Process, status: Json | None
-    ) -> None:
-        """Carry the streams of a process until it has ended; the end of the websocket is the end of its input."""
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._input, websocket, pod, process, tasks.cancel_scope)
-                async with anyio.create_task_group() as outputs:
-                    outputs.start_soon(self._output, websocket, pod, process.stdout, 1)
-                    outputs.start_soon(self._output, websocket, pod, process.stderr, 2)
-                code = await process.wait()
-                await self._present(pod)
-                await websocket.send_bytes(b"\x03" + json.dumps(status or _exit(code)).encode())
-                await websocket.close()
-                tasks.cancel_scope.cancel()
-        except* ConnectionError:
-            pass
-        finally:
-            if process.stdin is not None:
-                with suppress(*_STREAM_ENDS), anyio.move_on_after(1, shield=True):
-                    await process.stdin.aclose()
-
-    async def _input(
-        self, websocket: web.WebSocketResponse, pod: Pod, process: anyio.abc.Process, scope: anyio.CancelScope
-    ) -> None:
-        async for message in websocket:
+    def _reached(self, pod: Pod) -> Callable[[], Awaitable[None]]:
+        async def reached() -> None:
+            self.frames += 1
+            if self.deaf:
+                await anyio.sleep_forever()
             await self._present(pod)
-            if message.type is not WSMsgType.BINARY or process.stdin is None:
-                continue
-            with suppress(*_STREAM_ENDS):
-                if message.data == b"\xff\x00":
-                    await process.stdin.aclose()
-                elif message.data[0] == 0:
-                    # While it is not taken, nothing else is read of the websocket, pings included: so does the server.
-                    await process.stdin.send(message.data[1:])
-        scope.cancel()
 
-    async def _output(
-        self, websocket: web.WebSocketResponse, pod: Pod, pipe: anyio.abc.ByteReceiveStream | None, channel: int
-    ) -> None:
-        assert pipe is not None
-        with suppress(*_STREAM_ENDS):
-            while True:
-                data = await pipe.receive(32 * 1024)
-                await self._present(pod)
-                await websocket.send_bytes(bytes([channel]) + data)
+        return reached
 
     # --- what else there is --------------------------------------------------------------------------------------
 
@@ -529,44 +458,9 @@ class KubeApi:
         return web.json_response({"status": {"allowed": allowed}}, status=201)
 
 
-def _exit(code: int) -> Json:
-    if code == 0:
-        return {"status": "Success"}
-    causes = [{"reason": "ExitCode", "message": str(code if code > 0 else 128 - code)}]
-    return {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}
-
-
-def _chosen(selector: str, body: Json) -> bool:
-    labels = body["metadata"].get("labels", {})
-    for one in filter(None, selector.split(",")):
-        key, operator, value = re.fullmatch("([^!=]+)(!=|=)(.*)", one).groups()  # type: ignore[union-attr]
-        if (labels.get(key) == value) is not (operator == "="):
-            return False
-    return True
-
-
-def _avoided(body: Json) -> set[str]:
-    affinity = body["spec"].get("affinity", {}).get("nodeAffinity", {})
-    preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])
-    return {value for one in preferred for wish in one["preference"]["matchFields"] for value in wish["values"]}
-
-
 async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
-
-
-def kubeconfig(api: KubeApi, path: Path) -> str:
-    """Write how to reach the server, as kubectl has it."""
-    named = {"name": "test"}
-    content = {
-        "clusters": [{**named, "cluster": {"server": f"http://127.0.0.1:{api.port}"}}],
-        "users": [{**named, "user": {"token": "a-token"}}],
-        "contexts": [{**named, "context": {"cluster": "test", "user": "test", "namespace": NAMESPACE}}],
-        "current-context": "test",
-    }
-    path.write_text(json.dumps(content))
-    return str(path)
 
 
 @asynccontextmanager

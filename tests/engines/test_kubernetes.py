@@ -1,67 +1,16 @@
-"""Agents in pods, against a small API server whose pods are processes of the test."""
+"""Agents in pods do what the matrix of all engines wants, against a small API server whose pods are processes."""
 
 from __future__ import annotations
 
-import sys
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 
-from pool.engines.kubernetes import KubernetesEngine
-from pool.engines.kubernetes_settings import KubernetesSettings
-from pool.engines.kubernetes_times import Times
-from pool.engines.model import PoolEngine, RemoteAgent
-from tests.agents.scenario import COMMAND
 from tests.engines import matrix
-from tests.engines.kube_api import KubeApi, cluster, kubeconfig
+from tests.engines.kube_api import V4
+from tests.engines.kube_bed import bed
 from tests.repeat import in_soak
-
-SHORT = Times(retries=5.0, first=0.02, longest=0.1, quota=0.02, image=0.2, events=0.1, settle=1.0, probe=0.2, node=0.3)
-
-
-class KubernetesBed:
-    """The engine on a small cluster of two nodes."""
-
-    python: Sequence[str] = (sys.executable, "-I", "-S", "-c")
-    player: Sequence[str] = COMMAND
-
-    def __init__(self, api: KubeApi, engine: KubernetesEngine, values: dict[str, Any], directory: Path) -> None:
-        self.api = api
-        self.engine: PoolEngine = engine
-        self.directory = str(directory)
-        self.state = uuid.uuid4().hex
-        self.recipe = matrix.Recipe(
-            "pool.engines.kubernetes:KubernetesEngine", "pool.engines.kubernetes_settings:KubernetesSettings", values
-        )
-
-    async def running(self) -> Sequence[str]:
-        await anyio.lowlevel.checkpoint()
-        return sorted(self.api.pods)
-
-    async def cut(self, agent: RemoteAgent) -> None:
-        self.api.lose(agent.node)
-        await anyio.lowlevel.checkpoint()
-
-    async def mend(self) -> None:
-        self.api.mend()
-        await anyio.lowlevel.checkpoint()
-
-
-@asynccontextmanager
-async def bed(path: Path, times: Times = SHORT, **settings: Any) -> AsyncIterator[KubernetesBed]:
-    """Run a cluster and an engine on it."""
-    async with cluster() as api:
-        values = {"image": "agent:1", "kubeconfig": kubeconfig(api, path / "kubeconfig"), **settings}
-        work = path / "work"
-        work.mkdir()
-        async with KubernetesEngine("cluster", KubernetesSettings(**values), times=times) as engine:
-            yield KubernetesBed(api, engine, values, work)
-
 
 # Not `slow_reader`: stderr comes over the same websocket as stdout, and waits with it while nobody reads that.
 LONG = [case for case in matrix.LONG if case is not matrix.slow_reader]
@@ -70,6 +19,50 @@ LONG = [case for case in matrix.LONG if case is not matrix.slow_reader]
 @pytest.mark.parametrize("case", [*matrix.QUICK, *in_soak(LONG)], ids=matrix.name_of)
 @pytest.mark.asyncio
 async def test_an_agent_in_a_pod_is_like_one_here(case: matrix.Case, tmp_path: Path) -> None:
-    """The matrix of all engines."""
+    """P1, P2, P9, R5, Q."""
     async with bed(tmp_path) as one:
         await matrix.run(case, one)
+
+
+V4_CASES = (*in_soak([matrix.many_small_chunks, matrix.beside, matrix.deaf_agent, matrix.stubborn_tree]),)
+
+
+@pytest.mark.parametrize("case", [matrix.basic_turn, *V4_CASES], ids=matrix.name_of)
+@pytest.mark.asyncio
+async def test_an_older_server_has_no_end_of_the_input_but_the_connections(case: matrix.Case, tmp_path: Path) -> None:
+    """P9: before v5, closing the websocket is the end of the input."""
+    async with bed(tmp_path) as one:
+        one.api.protocols = (V4,)
+        await matrix.run(case, one)
+
+
+_FLOOD = """
+import os, pathlib, select
+os.set_blocking(1, False)
+total, said = 32 << 20, 0
+piece = bytes(range(256)) * 256
+while said < total:
+    if not select.select([], [1], [], 1.0)[1]:
+        pathlib.Path("full").touch()
+        select.select([], [1], [])
+    said += os.write(1, piece[said % 256 :][: total - said])
+    pathlib.Path("said").write_text(str(said))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.asyncio
+async def test_an_agent_that_nobody_reads_waits(tmp_path: Path) -> None:
+    async with bed(tmp_path) as one:
+        agent = await one.start(*one.python, _FLOOD)
+        work = anyio.Path(one.directory)
+        while not await (work / "full").exists():  # noqa: ASYNC110 - told by a file alone
+            await anyio.sleep(0.05)
+        assert int(await (work / "said").read_text()) < matrix.MOST_BETWEEN
+        got = 0
+        while got < 32 << 20:
+            piece = await agent.stdout.receive()
+            assert piece == (bytes(range(256)) * 1025)[got % 256 :][: len(piece)]
+            got += len(piece)
+        assert (await agent.wait()).returncode == 0
+        await agent.stop()
