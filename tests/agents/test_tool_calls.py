@@ -13,6 +13,7 @@ from tests.agents import Step, scenario
 from tests.agents.client import talking_to
 from tests.bot.mcp.host import TITLED, Host, serving
 from tests.bot.mcp.test_server import command
+from tests.repeat import in_soak
 
 TITLE = {"call": {"tool": "set_title", "arguments": {"title": "x"}, "sdk": True}}
 
@@ -32,7 +33,7 @@ def texts(directory: Path, steps: list[Step], host: Host) -> str:
         return client.text()
 
 
-@pytest.mark.parametrize("sdk", [True, False])
+@pytest.mark.parametrize("sdk", [False, *in_soak([True])])
 @pytest.mark.asyncio
 async def test_a_turn_calls_tools_and_goes_on_with_their_answers(sdk: bool, tmp_path: Path) -> None:
     steps: list[Step] = [
@@ -50,7 +51,7 @@ async def test_a_turn_calls_tools_and_goes_on_with_their_answers(sdk: bool, tmp_
     assert rest == f"{TITLED.format(1)} no: A thread that was started like this starts no further ones."
 
 
-@pytest.mark.parametrize("sdk", [True, False])
+@pytest.mark.parametrize("sdk", [False, *in_soak([True])])
 @pytest.mark.asyncio
 async def test_a_cancelled_turn_withdraws_its_call(sdk: bool, tmp_path: Path) -> None:
     """M2: as a client does whose person presses Stop."""

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from bot.cli import main
 from tests.agents import scenario
-from tests.commands import TOKEN, weft
+from tests.commands import TOKEN, weft, weft_cold
 
 BAD = [
     pytest.param(
@@ -162,7 +162,7 @@ def test_wrong_usage_is_exit_2_with_the_option_named(arguments: list[str]) -> No
 
 
 def test_wrong_usage_is_exit_2_as_a_process_too(tmp_path: Path) -> None:
-    done = weft(tmp_path, "demo", "--prompt", "x", "--timeout", "-1")
+    done = weft_cold(tmp_path, "demo", "--prompt", "x", "--timeout", "-1")
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
 
@@ -170,7 +170,7 @@ def test_wrong_usage_is_exit_2_as_a_process_too(tmp_path: Path) -> None:
 def test_an_interrupt_while_the_command_line_is_imported_is_quiet(tmp_path: Path) -> None:
     (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
     path = os.pathsep.join(part for part in (str(tmp_path), os.environ.get("PYTHONPATH")) if part)
-    left = weft(tmp_path, "--help", PYTHONPATH=path)
+    left = weft_cold(tmp_path, "--help", PYTHONPATH=path)
     assert (left.returncode, left.stdout, left.stderr) == (130, "", "")
 
 

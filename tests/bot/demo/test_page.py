@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from tests.commands import LIMIT, environment, left_by, started
+from tests.commands import LIMIT, environment, left_by, started, weft
+from tests.repeat import in_soak
 
 ADDRESS = re.compile(r"Weft's demo is open at (http://127\.0\.0\.1:(\d+)/)#(\S+) \(Ctrl-C ends it\)\.\n")
 # Every Python that is started imports this first: the bot's process waits until it is let go.
@@ -117,7 +118,7 @@ def test_a_page_answers_before_its_bot_is_there(place: Path) -> None:
     nothing_is_left(place, page.port)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *in_soak([signal.SIGINT, signal.SIGHUP])])
 def test_a_signal_in_the_start_ends_all(place: Path, number: signal.Signals) -> None:
     """P9: the bot's process is there, and does not listen yet."""
     with held_demo(place) as (process, gate):
@@ -195,11 +196,9 @@ def test_the_bot_ends_by_itself_when_nobody_serves_its_page_any_more(place: Path
 def test_a_port_that_is_taken_is_one_line_and_78(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with started(place, "demo", "--port", str(port)) as process:
-            assert process.stdout
-            assert process.stderr
-            assert (process.wait(LIMIT), process.stdout.read()) == (78, b"")
-            assert re.fullmatch(rf"weft: --port {port}: .*in use.*\n", process.stderr.read().decode())
+        done = weft(place, "demo", "--port", str(port))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert re.fullmatch(rf"weft: --port {port}: .*in use.*\n", done.stderr)
     nothing_is_left(place)
 
 

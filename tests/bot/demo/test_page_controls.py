@@ -12,17 +12,22 @@ from bot.demo.bot_keeper import END_LIMIT, Refused
 from bot.demo.tour import MENTION
 from tests.agents import alive, scenario
 from tests.bot.demo.visiting import Visit, visiting
+from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.parametrize(
+    "ends", [["kill"], *in_soak([["restart", "kill"]])], ids=["a kill", "a restart and then a kill"]
+)
 async def test_a_restart_and_a_kill_in_the_middle_lose_nothing_that_was_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: list[str]
 ) -> None:
     """R1, R2, P9: each message has its one end, also one that was written while no bot was there."""
     async with visiting(tmp_path, monkeypatch, pace=0.05) as visit:
         keeper = visit.on_stage.keeper
-        for end, said in ((keeper.restart, "has ended in order"), (keeper.kill, "was killed")):
+        known = {"restart": (keeper.restart, "has ended in order"), "kill": (keeper.kill, "was killed")}
+        for end, said in (known[name] for name in ends):
             await _cut_off(visit, end, said)
 
 

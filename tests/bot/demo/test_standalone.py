@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.commands import LIMIT, started, weft
+from tests.commands import LIMIT, environment, weft
+from tests.repeat import in_soak
+from tests.warm import WarmPopen
 
 
 def call(url: str, body: Any = None, **headers: str) -> Any:
@@ -24,11 +26,9 @@ def call(url: str, body: Any = None, **headers: str) -> Any:
         return json.load(answer)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *in_soak([signal.SIGINT])])
 def test_the_sandbox_says_how_to_reach_it_and_ends_with_a_signal(tmp_path: Path, number: signal.Signals) -> None:
-    with started(tmp_path, "sandbox", "--port", "0") as process:
-        assert process.stdout
-        assert process.stderr
+    with WarmPopen(["sandbox", "--port", "0"], tmp_path, environment(tmp_path)) as process:
         lines = [process.stdout.readline().decode().rstrip("\n") for _ in range(10)]
         address = re.fullmatch(r"WEFT_DISCORD_API=(http://127\.0\.0\.1:[1-9]\d*)/api/v10", lines[0])
         assert address

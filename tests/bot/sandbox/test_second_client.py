@@ -92,6 +92,7 @@ async def told(output: ByteReceiveStream) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.soak
 async def test_discord_js_receives_posts_edits_answers_and_resumes(modules: Path) -> None:
     with anyio.fail_after(30):
         async with FakeDiscord() as fd, running(fd, modules) as client:

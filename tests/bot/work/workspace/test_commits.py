@@ -25,7 +25,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-@pytest.mark.parametrize("options", [(), ("--object-format=sha256",)])
+@pytest.mark.parametrize("options", [(), pytest.param(("--object-format=sha256",), marks=pytest.mark.soak)])
 async def test_everything_is_committed_and_the_agents_git_sees_a_clean_tree(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:

@@ -24,6 +24,7 @@ from bot.work.workspace.worktrees import WorkTree
 from tests.bot.work.repositories import ENVIRONMENT, make_repository, needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_attributes, hostile_environment, set_traps
 from tests.bot.work.workspace.threads import Project, committed, edit
+from tests.repeat import in_soak
 
 pytestmark = [needs_git, pytest.mark.asyncio]
 
@@ -42,7 +43,7 @@ def any_git(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("any_git", "options"),
-    [("objects", ()), ("work tree", ("--object-format=sha256",))],
+    [("work tree", ("--object-format=sha256",)), *in_soak([("objects", ())])],
     indirect=["any_git"],
 )
 @pytest.mark.usefixtures("any_git")
@@ -111,7 +112,7 @@ async def test_conflicts_are_named_with_their_kind_and_nothing_changes(project: 
     assert "- 'a.txt': both changed it" in resolve_prompt(found)
 
 
-@pytest.mark.parametrize("count", [5, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [5, *in_soak([20])])
 async def test_many_branches_are_merged_one_after_the_other(project: Project, count: int) -> None:
     """W4: those that conflict are refused until the agent has merged the base into its branch."""
     trees = [project.tree(str(number)) for number in range(count)]
@@ -621,7 +622,7 @@ async def test_a_link_that_comes_amid_a_merge_moves_no_branch_of_a_clone(
     project.sound()
 
 
-@pytest.mark.parametrize("place", ["trees/7/inner", "project/.git/inner", "trees/7/link/inner"])
+@pytest.mark.parametrize("place", ["trees/7/link/inner", *in_soak(["trees/7/inner", "project/.git/inner"])])
 async def test_nothing_comes_along_where_an_agent_could_exchange_the_directory(tmp_path: Path, place: str) -> None:
     """W4: exchanged for a link meanwhile, it would have new files written to where that leads."""
     project = Project(tmp_path)

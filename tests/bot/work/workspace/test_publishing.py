@@ -25,6 +25,7 @@ from tests.agents import alive
 from tests.bot.work.repositories import needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_environment, set_traps
 from tests.bot.work.workspace.threads import Project, committed
+from tests.repeat import in_soak
 
 pytestmark = [needs_git, pytest.mark.asyncio]
 
@@ -268,10 +269,14 @@ async def test_a_pull_request_that_is_open_is_found(github: Project) -> None:
 @pytest.mark.parametrize(
     ("login", "create", "note"),
     [
-        (1, "exit 9", ""),
         (0, "echo 'GraphQL: `no` rights' >&2; exit 1", "`gh` could not open it: `GraphQL: ˋnoˋ rights`"),
-        (0, "echo https://evil.example/o/n/pull/1", "`gh` could not open it: `it gave no address`"),
-        (0, "sleep 60", "`gh` took longer than 1 s"),
+        *in_soak(
+            [
+                (1, "exit 9", ""),
+                (0, "echo https://evil.example/o/n/pull/1", "`gh` could not open it: `it gave no address`"),
+                (0, "sleep 60", "`gh` took longer than 1 s"),
+            ]
+        ),
     ],
 )
 async def test_without_gh_there_is_a_link(

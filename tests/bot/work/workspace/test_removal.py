@@ -17,6 +17,7 @@ from bot.work.workspace.worktrees import NotSafe, WorkTree, repository_of
 from tests.bot.work.repositories import commit, make_repository, needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_attributes, hostile_environment, set_traps
 from tests.bot.work.workspace.trees import project, refs, tree_in, untouched
+from tests.repeat import in_soak
 
 pytestmark = [needs_git, pytest.mark.asyncio]
 
@@ -93,14 +94,18 @@ def orphan(tree: WorkTree) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda tree: (tree.directory / "new").write_text("n\n"), "1 file is not committed"),
-        (lambda tree: (tree.directory / "a.txt").unlink(), "1 file is not committed"),
         (hidden, "1 file is not committed"),
-        (orphan, "2 files are not committed"),
         (committed, "1 commit is not in `main`"),
-        (detached, "it has commits on no branch"),
         (stash, "1 entry in the stash"),
-        (conflict, "a merge is in progress"),
+        *in_soak(
+            [
+                (lambda tree: (tree.directory / "new").write_text("n\n"), "1 file is not committed"),
+                (lambda tree: (tree.directory / "a.txt").unlink(), "1 file is not committed"),
+                (orphan, "2 files are not committed"),
+                (detached, "it has commits on no branch"),
+                (conflict, "a merge is in progress"),
+            ]
+        ),
     ],
 )
 async def test_what_is_nowhere_else_is_said_and_then_kept(
@@ -299,7 +304,7 @@ def deleted(tree: WorkTree) -> None:
     shutil.rmtree(tree.directory)
 
 
-@pytest.mark.parametrize("change", [on_develop, on_its_base, detached, unborn, forgotten, deleted])
+@pytest.mark.parametrize("change", [on_its_base, forgotten, *in_soak([on_develop, detached, unborn, deleted])])
 async def test_no_branch_goes_with_a_work_tree_of_which_no_row_says_which_is_its_own(
     tmp_path: Path, change: Callable[[WorkTree], None]
 ) -> None:
