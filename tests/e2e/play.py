@@ -41,7 +41,7 @@ QUICK: dict[str, Any] = {
     "welcome": False,
     "user_messages": 0,
     "edit_interval": 0.02,
-    "cancel_grace": 1.0,
+    "cancel_grace": 10.0,  # for agents that react; those that don't have a short one of their own
     "drain": 0.05,
     "permission_timeout": 30.0,
 }

@@ -96,7 +96,7 @@ async def test_metadata_after_the_response_belongs_to_the_turn_that_is_over(tmp_
     """T3, O3: the cost comes 6 ms after the response and stands in the footer."""
     late = {"late": [[0.006, usage_update(used=50, size=100, cost=0.25)]]}
     agent = scenario(tmp_path, [late, {"text": "done", "id": "m1"}], behaviour="claude")
-    async with play(tmp_path, agent, drain=0.3) as game:
+    async with play(tmp_path, agent, drain=1.0) as game:
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.ANSWERED
         assert "50% of context · $0.25" in game.shown(thread_id)
@@ -113,7 +113,7 @@ async def test_a_text_that_is_repeated_under_a_new_message_id_is_shown_once(tmp_
 
 async def test_text_after_the_drain_is_shown_as_output_outside_a_turn_and_not_in_the_next(tmp_path: Path) -> None:
     """O3, T3: the late chunk has the message id of the first turn."""
-    late = {"late": [[0.3, text_update("late words", "m1")]]}
+    late = {"late": [[1.0, text_update("late words", "m1")]]}
     agent = scenario(tmp_path, [late, {"text": "first", "id": "m1"}], [{"echo": True}])
     async with play(tmp_path, agent, drain=0.02) as game:
         thread_id, outcome = await game.ask("go")

@@ -40,13 +40,7 @@ from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
 
-BOUND = 5.0
-"""Seconds after an end in which all that belonged to the agent is gone."""
-
-HURRIED = BOUND - (StopLimits().eof - 0.3)
-"""The same where the ladder's first step was shortened (`hurry`)."""
-
-assert StopLimits().eof + StopLimits().term + StopLimits().kill <= BOUND
+assert StopLimits().eof + StopLimits().term + StopLimits().kill <= 5.0
 
 KINDS = {
     "ignores-term": "trap '' TERM; echo $$ > {file}; while :; do sleep 600; done",
@@ -94,9 +88,9 @@ def grown(agent: ScriptedAgent, directory: Path) -> list[int]:
     return members
 
 
-async def extinct(agent: ScriptedAgent, members: list[int], within: float = HURRIED) -> None:
+async def extinct(agent: ScriptedAgent, members: list[int]) -> None:
     """Wait until nothing of the family is left, nor of what joined it since; see that the witness's agent lives."""
-    with anyio.fail_after(within):
+    with anyio.fail_after(LIMIT):
         while any(alive(pid) for pid in members) or family(agent):  # noqa: ASYNC110  the kernel sends no event
             await anyio.sleep(0.01)
     assert alive(agent.pids()[0])
@@ -131,7 +125,7 @@ async def test_nothing_outlives_an_agent_that_dies_in_a_turn(tmp_path: Path, dea
         thread_id = await started(game)
         members = grown(agent, tmp_path)
         gate.open()
-        await extinct(agent, members, BOUND)
+        await extinct(agent, members)
         assert await game.outcome(thread_id) is Outcome.AGENT_DIED
         told = f"so far\n⚠️ **The agent crashed:** {described}. Write again to go on.\n-# "
         assert game.shown(thread_id).startswith(told)
@@ -144,7 +138,7 @@ async def test_nothing_outlives_an_agent_that_dies_between_turns(tmp_path: Path)
         thread_id, _ = await game.ask("go")
         members = grown(agent, tmp_path)
         os.kill(agent.pids()[1], signal.SIGKILL)
-        await extinct(agent, members, BOUND)
+        await extinct(agent, members)
         assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
 
 
@@ -153,14 +147,13 @@ async def test_nothing_outlives_an_agent_that_ignores_the_cancel(
 ) -> None:
     """P9, T6"""
     hurry(monkeypatch)
-    grace = 0.3
     deaf: list[Step] = [{"ignore_cancel": True}, *brood(tmp_path), {"text": "so far"}, {"hang": True}]
     agent = scenario(tmp_path, words=words(tmp_path, go=deaf))
-    async with witnessed(tmp_path, agent, cancel_grace=grace) as game:
+    async with witnessed(tmp_path, agent, cancel_grace=0.3) as game:
         thread_id = await started(game)
         members = grown(agent, tmp_path)
         await game.stop(thread_id)
-        await extinct(agent, members, grace + HURRIED)
+        await extinct(agent, members)
         assert await game.outcome(thread_id) is Outcome.STOPPED
 
 
@@ -171,7 +164,7 @@ async def test_nothing_outlives_an_agent_that_ran_into_the_hard_timeout(
     hurry(monkeypatch)
     deaf: list[Step] = [{"ignore_cancel": True}, *brood(tmp_path), {"text": "so far"}, {"hang": True}]
     agent = scenario(tmp_path, words={"go": deaf})
-    async with play(tmp_path, agent, hard_timeout=1.5, cancel_grace=0.2) as game, conversing(game):
+    async with play(tmp_path, agent, hard_timeout=4.0, cancel_grace=0.2) as game, conversing(game):
         thread_id = await started(game)
         members = grown(agent, tmp_path)
         assert await game.outcome(thread_id) is Outcome.TIMED_OUT
@@ -185,7 +178,7 @@ async def test_nothing_outlives_an_agent_that_is_reset(tmp_path: Path) -> None:
         thread_id, _ = await game.ask("go")
         members = grown(agent, tmp_path)
         await game.owner.slash(thread_id, "reset")
-        await extinct(agent, members, BOUND)
+        await extinct(agent, members)
 
 
 async def test_nothing_outlives_an_agent_that_makes_room_for_another(

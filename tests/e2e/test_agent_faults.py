@@ -69,7 +69,7 @@ async def test_a_silent_agent_is_ended_at_the_hard_timeout_and_the_queue_goes_on
     """T2, T1, Q7: probing a process that lives changes nothing."""
     silent: list[Step] = [{"ignore_cancel": True}, {"text": "so far"}, {"hang": True}]
     agent = scenario(tmp_path, words={"hush": silent}, resume=True)
-    limits: dict[str, Any] = {"hard_timeout": 1.0, "cancel_grace": 0.2, "liveness_interval": 0.05}
+    limits: dict[str, Any] = {"hard_timeout": 3.0, "cancel_grace": 0.2, "liveness_interval": 0.05}
     async with play(tmp_path, agent, **limits) as game, conversing(game):
         thread_id = await game.mention("hush")
         await game.until_shown(thread_id, "so far")
@@ -85,7 +85,7 @@ async def test_signs_of_life_do_not_put_off_the_hard_timeout(tmp_path: Path) -> 
     """T2: an absolute deadline, whatever the agent sends."""
     busy: list[Step] = [{"update": usage_update()}, {"pause": 0.02}]
     agent = scenario(tmp_path, words={"busy": busy * 500})
-    async with play(tmp_path, agent, hard_timeout=1.0) as game, conversing(game):
+    async with play(tmp_path, agent, hard_timeout=3.0) as game, conversing(game):
         thread_id, outcome = await game.ask("busy")
         assert outcome is Outcome.TIMED_OUT
         assert game.shown(thread_id).startswith("⚠️ **Timed out.** Write again to go on.\n-# ")

@@ -28,7 +28,7 @@ async def test_chunks_within_the_drain_belong_to_the_turn(tmp_path: Path) -> Non
     """T3"""
     chunks = [[at, text_update(f"{at} ", "m1")] for at in (0.01, 0.15, 0.2, 0.25)]
     agent = scenario(tmp_path, words=words(tmp_path, early=[{"text": "first ", "id": "m1"}, {"late": chunks}]))
-    async with witnessed(tmp_path, agent, drain=0.5) as game:
+    async with witnessed(tmp_path, agent, drain=1.5) as game:
         thread_id, outcome = await game.ask("early")
         assert outcome is Outcome.ANSWERED
         assert game.shown(thread_id).startswith("first 0.01 0.15 0.2 0.25 \n-# ")
@@ -49,25 +49,26 @@ async def test_a_chunk_around_the_drains_end_is_shown_once_and_not_in_the_next_t
         assert said in (["first late words", "second"], outside)
 
 
-async def test_a_chunk_a_second_late_puts_nothing_into_the_turn_that_runs_by_then(tmp_path: Path) -> None:
+async def test_a_late_chunk_puts_nothing_into_the_turn_that_runs_by_then(tmp_path: Path) -> None:
     """O3: zero foreign bytes; the words are shown, in a message of their own."""
-    gate = Gate(tmp_path / "gate")
-    one: list[Step] = [{"text": "first", "id": "m1"}, {"late": [[1.0, text_update("late words", "m1")]]}]
+    gate, late_gate = Gate(tmp_path / "gate"), Gate(tmp_path / "late")
+    late: Step = {"update": text_update("late words", "m1")}
+    one: list[Step] = [{"text": "first", "id": "m1"}, {"respond": {"stopReason": "end_turn"}}, late_gate.step, late]
     two: list[Step] = [{"text": "second ", "id": "m2"}, gate.step, {"text": "answer", "id": "m2"}]
     agent = scenario(tmp_path, words=words(tmp_path, one=one, two=two))
     async with witnessed(tmp_path, agent) as game:
         thread_id, _ = await game.ask("one")
         running = await game.say(thread_id, "two")
         await game.until_shown(thread_id, "second")
-        assert "late words" not in game.shown(thread_id)
+        late_gate.open()
         await game.until_shown(thread_id, "late words")
         assert running not in game.on_stage.outcomes
         gate.open()
         assert await game.outcome(running) is Outcome.ANSWERED
-        first, second, late = (reply.content for reply in game.replies(thread_id))
+        first, second, outside = (reply.content for reply in game.replies(thread_id))
         assert first.startswith("first\n-# ")
         assert second.startswith("second answer\n-# ")
-        assert late == "-# Output outside a turn:\nlate words"
+        assert outside == "-# Output outside a turn:\nlate words"
 
 
 async def test_a_tool_that_ends_in_the_next_turn_is_not_one_of_its_tools(tmp_path: Path) -> None:

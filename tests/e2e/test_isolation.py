@@ -139,7 +139,7 @@ async def test_in_bubblewrap_a_thread_does_not_see_the_directory_of_another(tmp_
     printed = [*wrapper("Bubblewrap"), "sh", "-c", f"{look}; exec sleep 60"]
     (tmp_path / "weft.toml").write_text(
         f"[agents.walled]\ncommand = 'ignored'\nworkspace = '{threads}/{{thread_id}}'\n"
-        f"wrapper = {printed!r}\nstart_timeout = 1.0\n"
+        f"wrapper = {printed!r}\nstart_timeout = 3.0\n"
     )
     await look_around(tmp_path, threads, workspace)
 

@@ -185,11 +185,11 @@ async def test_a_set_up_has_its_time(tmp_path: Path) -> None:
     program = (
         "import os, time; open('../new', 'w').write(str(os.getpid())); os.rename('../new', '../pid'); time.sleep(60)"
     )
-    project = web(tmp_path, setup=(sys.executable, "-c", program), setup_timeout=1.5)
+    project = web(tmp_path, setup=(sys.executable, "-c", program), setup_timeout=3.0)
     async with on_web(tmp_path, scenario(tmp_path), project) as game:
         thread_id = await game.mention("begin")
         assert await game.outcome(thread_id) is Outcome.ANSWERED
-        assert "took longer than 2 s. The agent continues" in game.shown(thread_id)
+        assert "took longer than 3 s. The agent continues" in game.shown(thread_id)
         assert not alive_at(tmp_path / "state/worktrees/web/pid")
 
 

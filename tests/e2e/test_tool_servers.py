@@ -40,9 +40,10 @@ async def test_each_session_has_a_server_of_its_own_which_ends_with_it(tmp_path:
     """M1, P9: with an agent that is ended, and with one that was killed by somebody else."""
     agent = scenario(tmp_path, [STARTED])
     async with connected(tmp_path, agent) as (discord, bot):
-        threads = [await mention(discord, "go") for _ in range(2)]
-        for thread_id in threads:
-            await until_answered(discord, thread_id, "tools are there")
+        threads = []
+        for _ in range(2):  # one after the other: which process is whose goes by the order of their starts
+            threads.append(await mention(discord, "go"))
+            await until_answered(discord, threads[-1], "tools are there")
         first, second = (server_of(pid) for pid in agent.pids())
         assert first != second
         assert await (await discord.owner.slash(threads[0], "reset")).told()
