@@ -16,6 +16,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 MOST_DRAWN = 250
 """Messages that are on the page at once, at most, however many there are."""
 
+# Comments count, too: lit marks with them where something begins and ends.
+NODES = "log => log.childNodes.length"
 MARK = "all => { for (const one of all) one.marked = true; return all.length; }"
 MARKED = "all => all.filter(one => one.marked).length"
 # Gaps between frames and long tasks, in milliseconds, from now on.
@@ -58,6 +60,20 @@ async def back_to_the_last(person: Client, last: str) -> int:
         await person.frames(2)
         most = max(most, await articles.count())
     return most
+
+
+async def test_a_message_that_goes_leaves_nothing_in_the_list(chromium: Browser) -> None:
+    """Else each message that leaves the window would make the next one slower to draw."""
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        await filled(discord, 2)
+        await expect(owner.content("m1")).to_be_visible()
+        before = await owner.log.evaluate(NODES)
+        more = [await discord.owner.say(discord.channel_id, f"more {number}") for number in range(5)]
+        await expect(owner.content("more 4")).to_be_visible()
+        assert await owner.log.evaluate(NODES) > before
+        await discord.delete_messages(discord.channel_id, [one.id for one in more])
+        await expect(owner.content("more")).to_have_count(0)
+        assert await owner.log.evaluate(NODES) == before
 
 
 @pytest.mark.soak
