@@ -153,3 +153,24 @@ async def test_what_is_on_its_way_stays_its_authors_when_somebody_else_acts(chro
             await expect(owner.content("second")).to_be_visible()
         posted = [(one.content, one.author_id) for one in discord.messages(discord.channel_id)]
         assert posted == [("first", discord.owner.id), ("second", discord.owner.id)]
+
+
+async def test_the_toolbar_is_at_the_message_that_has_the_pointer_or_the_focus(chromium: Browser) -> None:
+    """By keys as by the pointer; no other message has one, which would be most of what there is to draw."""
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        keyboard = owner.page.keyboard
+        for number in range(6):
+            await discord.owner.say(discord.channel_id, f"line {number}")
+        await expect(owner.content("line 5")).to_be_visible()
+        toolbars = owner.log.get_by_role("toolbar", name="Message actions", include_hidden=True)
+        await expect(toolbars).to_have_count(0)
+        for _ in range(2):  # past the button for files
+            await keyboard.press("Shift+Tab")
+        await expect(owner.message("line 5")).to_be_focused()
+        await keyboard.press("ArrowUp")
+        await expect(owner.message("line 4").get_by_role("button", name="Reply")).to_be_visible()
+        await keyboard.press("Tab")
+        await expect(owner.message("line 4").get_by_role("button", name="Add reaction")).to_be_focused()
+        await owner.message("line 1").hover()
+        await expect(owner.message("line 1").get_by_role("button", name="Reply")).to_be_visible()
+        await expect(toolbars).to_have_count(2)

@@ -425,6 +425,8 @@ function firstView() {
         theme: browserStorage.get("theme", "system"),
         status: "connecting",
         menu: null,
+        pointed: null,
+        focused: null,
         alerts: [],
         toasts: [],
         personId: null,

@@ -1,7 +1,7 @@
 /**
  * What a person can do with a message: the toolbar of it, the keys, and the dialogs that some of them ask with.
  *
- * The toolbar shows on hover and focus; on a phone it is a sheet that the message's "More" button opens.
+ * The toolbar is drawn on hover and focus; on a phone it is a sheet that the message's "More" button opens.
  */
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -43,9 +43,25 @@ function allowed(app, message) {
     };
 }
 
-/** Return the toolbar; nothing for messages that are on their way, or that only this person sees. */
+/** Take an event of the list: the message under the pointer, and the one with the focus, have a toolbar. */
+export function noteAttention(app, event) {
+    const part = event.type === "focusin" ? "focused" : "pointed";
+    const id = event.target.closest("article")?.dataset.messageId;
+    if (id && id !== app.ui[part]) {
+        app.ui[part] = id;
+        app.update();
+    }
+}
+
+/** Whether a message has its toolbar. With one each, messages would be four times as large to draw. */
+export function hasToolbar({ ui }, id) {
+    const open = ui.menu?.endsWith(`:${id}`) ?? false;
+    return open || (!ui.phone && (ui.pointed === id || ui.focused === id));
+}
+
+/** Return the toolbar; nothing for messages that are on their way, or that nobody turns to. */
 export function toolbarView(app, message) {
-    if (message.local) {
+    if (message.local || !hasToolbar(app, message.id)) {
         return nothing;
     }
     const may = allowed(app, message);

@@ -16,6 +16,7 @@ import { explain } from "../wording.js";
 import { avatar } from "./avatar.js";
 import { icon } from "./icons.js";
 import { messageView, startsGroup } from "./message.js";
+import { hasToolbar, noteAttention } from "./message_actions.js";
 import { starterOf } from "./starters.js";
 import { tour } from "./tour.js";
 
@@ -33,7 +34,8 @@ export function messageList(app) {
             class="scroller"
             ${ref(attacher(app))}
             @keydown=${moveFocus}
-            @focusin=${rove}
+            @focusin=${(event) => onFocus(app, event)}
+            @pointerover=${(event) => noteAttention(app, event)}
         >
             <div class="scrolled">
                 ${top(app, conversation)}
@@ -105,7 +107,7 @@ function messageEntry({ app, message, grouped }) {
     const menu = ui.menu?.endsWith(`:${message.id}`) ? ui.menu : null;
     // The thread that began at the message has its id: its name and count stand below the message.
     const shown = [message, grouped, highlight, editing, menu, store.place(message.id)];
-    const seen = [...shown, app.touches(message.id), store.namesVersion, app.me];
+    const seen = [...shown, hasToolbar(app, message.id), app.touches(message.id), store.namesVersion, app.me];
     const local = message.local?.state;
     const classes = [
         "entry",
@@ -217,7 +219,8 @@ function starter(app) {
     if (!message?.id) {
         return nothing;
     }
-    const seen = [message, app.touches(message.id), store.namesVersion, app.ui.menu, app.ui.editing];
+    const { menu, editing } = app.ui;
+    const seen = [message, app.touches(message.id), store.namesVersion, menu, editing, hasToolbar(app, message.id)];
     return html`<div class="starter">
         ${guard(seen, () => messageView(app, message, { grouped: false, highlight: false }))}
     </div>`;
@@ -243,6 +246,11 @@ function moveFocus(event) {
     event.preventDefault();
     const all = [...event.currentTarget.querySelectorAll("article")];
     all[all.indexOf(article) + step]?.focus();
+}
+
+function onFocus(app, event) {
+    rove(event);
+    noteAttention(app, event);
 }
 
 function rove(event) {
