@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from statistics import fmean
 
 import pytest
 from playwright.async_api import Browser, expect
 
 from bot.sandbox import FakeDiscord
 from tests.browser.client import Client, visiting
+from tests.browser.frames import recording
 from tests.repeat import long_run
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -20,19 +22,6 @@ MOST_DRAWN = 250
 NODES = "log => log.childNodes.length"
 MARK = "all => { for (const one of all) one.marked = true; return all.length; }"
 MARKED = "all => all.filter(one => one.marked).length"
-# Gaps between frames and long tasks, in milliseconds, from now on.
-WATCH_STALLS = """() => {
-    window.stalls = [];
-    new PerformanceObserver(list => list.getEntries().forEach(one => window.stalls.push(one.duration)))
-        .observe({ type: "long-animation-frame" });
-    let last = performance.now();
-    const tick = (now) => {
-        if (now - last > 50) window.stalls.push(now - last);
-        last = now;
-        requestAnimationFrame(tick);
-    };
-    requestAnimationFrame(tick);
-}"""
 
 
 async def filled(discord: FakeDiscord, count: int) -> None:
@@ -102,20 +91,31 @@ async def test_a_long_past_is_walked_through_and_only_a_part_of_it_is_drawn(chro
 async def test_ten_thousand_messages_are_scrolled_through_without_a_stall(
     chromium: Browser, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The longest frames are printed; the aim, none above 100 ms, is missed far up (docs/limits.md)."""
+    """To the first message and back, the page works for less than 100 ms in each frame, and not more at the end.
+
+    That is the processor's time of its main thread. By the clock, a frame also waits while other programs have the
+    processor, which says nothing of the page: this is printed.
+    """
     count = long_run(10_000, 2_000)
     async with FakeDiscord() as discord:
         await filled(discord, count)
         async with visiting(chromium, discord) as owner:
             await expect(owner.content(f"m{count - 1}")).to_be_in_viewport()
-            await owner.page.evaluate(WATCH_STALLS)
-            assert await to_the_first(owner) <= MOST_DRAWN
-            assert await back_to_the_last(owner, f"m{count - 1}") <= MOST_DRAWN
-            stalls: list[float] = sorted(await owner.page.evaluate("window.stalls"), reverse=True)
-    worst = [round(one) for one in stalls[:5]]
+            async with recording(chromium, owner.page) as recorded:
+                assert await to_the_first(owner) <= MOST_DRAWN
+                assert await back_to_the_last(owner, f"m{count - 1}") <= MOST_DRAWN
+    eighth = len(recorded.frames) // 8
+    # In the first eighth the window is not full yet.
+    early = fmean(one.worked for one in recorded.frames[eighth : 2 * eighth])
+    late = fmean(one.worked for one in recorded.frames[-eighth:])
+    worked = sorted((one.worked for one in recorded.frames), reverse=True)
+    lasted = sorted((one.lasted for one in recorded.frames), reverse=True)
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{count} messages: longest frames {worst} ms, {sum(one > 100 for one in stalls)} above 100\n"
+            f"\n{count} messages, {len(worked)} frames: worked {[round(one) for one in worked[:5]]} ms, "
+            f"lasted {[round(one) for one in lasted[:5]]} ms, {sum(one > 100 for one in lasted)} above 100; "
+            f"on average {early:.1f} ms early, {late:.1f} late\n"
         )
-    # Frames wait for a processor, too: on a busy machine this finds a page that hangs, and the figures say the rest.
-    assert stalls[:1] < [5_000.0]
+    assert len(worked) > count / 10, "so many are drawn at least"
+    assert worked[0] < 100
+    assert late < 1.75 * early, "it gets slower on the way"
