@@ -38,7 +38,15 @@ TOKEN_CREDENTIAL = "discord-token"  # noqa: S105
 """Name of the file in systemd's `$CREDENTIALS_DIRECTORY` that holds the token."""
 
 NOT_SETTINGS = frozenset(
-    {"WEFT_AGENT", "WEFT_DEMO_PACE", "WEFT_LEASE_LIMITS", "WEFT_PYTHON", "WEFT_STATE", "WEFT_TEST_WORKERS"}
+    {
+        "WEFT_AGENT",
+        "WEFT_DEMO_PACE",
+        "WEFT_LEASE_LIMITS",
+        "WEFT_PYTHON",
+        "WEFT_STATE",
+        "WEFT_TEST_SERVERS",
+        "WEFT_TEST_WORKERS",
+    }
 )
 """Names of Weft's that are no settings: its marks on agents, and what its demo agent, its scripts and its tests use."""
 

@@ -28,6 +28,7 @@ AGENT_KEYS = (set(_Agent.model_fields) - set(TABLES)) | {
 }
 NO_SETTINGS = {
     "WEFT_SOAK",
+    "WEFT_TEST_SERVERS",
     "WEFT_AGENT",  # marks what an agent has started (P9)
     "WEFT_STATE",
     "WEFT_MCP_SOCKET",  # what an agent passes on to `weft mcp` (M1)
