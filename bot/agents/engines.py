@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from bot.wording import nearest, told
 from pool.engines.model import PoolEngine
+from pool.engines.ssh_settings import SshSettings
 
 
 class ExtraMissing(Exception):
@@ -48,7 +49,7 @@ class EngineKind:
         return cast("PoolEngine", cast("Callable[[str, Any], object]", made)(name, settings))
 
 
-KINDS: Mapping[str, EngineKind] = {}
+KINDS: Mapping[str, EngineKind] = {"ssh": EngineKind(SshSettings, "pool.engines.ssh:SshEngine")}
 """By the word that stands for ``kind``."""
 
 

@@ -1,0 +1,312 @@
+"""The ssh engine: agents on hosts that people reach by ssh, started by the OpenSSH client.
+
+A connection for each agent: what is lost with it is that agent. The mutable state is what is known of each host, who is
+avoided, and what is still to be ended.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Self
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import structlog
+
+from acp.engine import LaunchSpec
+from acp.errors import AgentSpawnError, SpawnFailure
+from acp.shutdown import StopLimits
+from pool.engines.avoided_nodes import AvoidedNodes
+from pool.engines.model import EngineFinding, NodeStatus, Swept
+from pool.engines.ssh_agent import SCRIPT_LIMITS, SshAgent, Whose, remote_environment
+from pool.engines.ssh_check import findings, questions
+from pool.engines.ssh_client import SshClient, SshFailure
+from pool.engines.ssh_homes import Homes
+from pool.engines.ssh_hosts import HostState, choose
+from pool.engines.ssh_leftovers import Leftovers
+from pool.engines.ssh_script import base_of, marked, steps
+from pool.engines.ssh_settings import SshHost, SshSettings
+
+_FRESH = 20.0
+"""Seconds for which a host's free memory is good enough."""
+
+_ASKING = 2.0
+"""Seconds that a start waits for it."""
+
+_CALL = 10.0
+_SAME_THREAD = 5.0
+_QUICK = StopLimits(eof=0.0, term=1.0, kill=1.0)
+
+log = structlog.get_logger(__name__)
+
+
+class SshEngine:
+    """Starts agents on the hosts of its settings; see `pool.engines.model.PoolEngine`."""
+
+    kind = "ssh"
+
+    def __init__(self, name: str, settings: SshSettings) -> None:
+        self.name = name
+        self.start_timeout = settings.start_timeout
+        self._settings = settings
+        self._client = SshClient(settings)
+        self._hosts = {host.called: HostState(host) for host in settings.hosts}
+        self._avoided = AvoidedNodes()
+        self._leftovers = Leftovers(self._end_marked)
+        self._homes = Homes(self._who_has)
+        self._asking = anyio.Lock()
+        self._state = ""
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        directory = await anyio.to_thread.run_sync(tempfile.mkdtemp, "", "weft-ssh-")
+        self._client.directory = Path(directory)
+        self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(self._leftovers.work)
+        self._stack.callback(tasks.cancel_scope.cancel)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> bool | None:
+        return await self._stack.__aexit__(None, None, None)
+
+    # --- starting ------------------------------------------------------------------------------------------------
+
+    async def start(self, spec: LaunchSpec) -> SshAgent:
+        with anyio.move_on_after(self.start_timeout):
+            return await self._start(spec)
+        seconds = f"{self.start_timeout:g}"
+        raise AgentSpawnError(f"{self.name}: no host has started it within {seconds} s", failure=SpawnFailure.TIMEOUT)
+
+    async def _start(self, spec: LaunchSpec) -> SshAgent:
+        thread = spec.labels.get("thread", "")
+        # 1. What was left of the thread elsewhere must not work beside what is to come, if its host answers by now.
+        with anyio.move_on_after(_SAME_THREAD):
+            await self._leftovers.end_of(lambda one: bool(thread) and one.thread == thread)
+        # 2. One host after the other, until one takes it.
+        tried: dict[str, AgentSpawnError] = {}
+        home = await self._home(spec, thread)
+        while True:
+            if home not in self._hosts or home in tried:
+                await self._ask_for_memory(_FRESH, self._candidates(tried))
+            state = choose(self._hosts.values(), self._avoided, tried, home)
+            if state is None:
+                raise self._no_host(tried)
+            try:
+                with self._place(state):
+                    agent = await self._start_on(state, spec)
+            except SshFailure as exc:
+                error = exc.for_start(state.name)
+                log.warning("ssh.start_failed", node=state.name, failure=exc.failure.name, reason=exc.reason)
+                if exc.failure not in (SpawnFailure.UNREACHABLE, SpawnFailure.RIGHTS):
+                    raise error from exc
+                self._failed(state, exc.reason)
+                tried[state.name] = error
+                spec.tell(f"{state.name} can't be reached, trying another host")
+            else:
+                self._homes.note(thread, state.name)
+                return agent
+
+    async def _home(self, spec: LaunchSpec, thread: str) -> str:
+        """Return the host on which a thread's files are; "": none, several, or nobody knows."""
+        if self._settings.shared or len(self._hosts) == 1 or not thread or thread not in spec.cwd:
+            return ""
+        return await self._homes.of(thread, spec.cwd)
+
+    async def _who_has(self, directories: Sequence[str]) -> dict[str, list[str]]:
+        have: dict[str, list[str]] = {}
+        await self._ask_for_memory(-1.0, list(self._hosts.values()), directories, have)
+        return have
+
+    def _candidates(self, tried: dict[str, AgentSpawnError]) -> list[HostState]:
+        """Return the hosts between which their memory decides; it need not be asked for where there is no choice."""
+        fit = [one for one in self._hosts.values() if one.room > 0 and one.name not in tried]
+        fit = [one for one in fit if one.name not in self._avoided] or fit
+        return fit if len(fit) > 1 else []
+
+    def _no_host(self, tried: dict[str, AgentSpawnError]) -> AgentSpawnError:
+        full = [one for one in self._hosts.values() if one.name not in tried]
+        if full or not tried:
+            places = ", ".join(f"{one.name} {one.running} of {one.host.places}" for one in full)
+            away = f"; {', '.join(tried)} can't be reached" if tried else ""
+            return AgentSpawnError(f"{self.name}: no free place ({places}){away}", failure=SpawnFailure.NO_ROOM)
+        # One that may be back is worth another try, one that refuses us is not.
+        errors = sorted(tried.values(), key=lambda one: not one.transient)
+        text = "; ".join(str(one) for one in errors)
+        return AgentSpawnError(text, failure=errors[0].failure)
+
+    @contextmanager
+    def _place(self, state: HostState) -> Iterator[None]:
+        """Take a place on a host, which the agent's end frees; a failed start frees it at once."""
+        state.running += 1
+        state.since += 1
+        try:
+            yield
+        except BaseException:
+            state.running -= 1
+            state.since -= 1
+            raise
+
+    async def _start_on(self, state: HostState, spec: LaunchSpec) -> SshAgent:
+        labels = spec.labels
+        whose = Whose(uuid.uuid4().hex, labels.get("state", ""), labels.get("thread", ""))
+        # A sweep that is due there would end this agent later.
+        if not await self._leftovers.end_of(lambda one: one.host is state.host and not one.thread):
+            raise SshFailure(SpawnFailure.UNREACHABLE, "what an earlier run has left there could not be ended")
+        values = {
+            "cwd": spec.cwd,
+            "base": base_of(spec.cwd, whose.thread),
+            "marker": whose.marker,
+            "state": whose.state,
+            **steps(SCRIPT_LIMITS),
+        }
+        try:
+            marked("WEFT_STATE", whose.state)
+            connection, words = await self._client.open(
+                state.host, "agent", values, arguments=spec.argv, spec=spec, env=remote_environment(spec)
+            )
+        except ValueError as exc:
+            raise SshFailure(SpawnFailure.OTHER, str(exc)) from exc
+        except (
+            anyio.get_cancelled_exc_class()
+        ):  # the end of the connection ends it, and this if that did not get through
+            self._leftovers.add(state.host, whose.mark, whose.thread, f"{whose.marker[:8]} on {state.name}", 1.0)
+            raise
+        self._answered(state, words)
+        agent = SshAgent(self._client, connection, state.host, whose, spec, self._stopped)
+        log.info("ssh.started", place=agent.place, program=Path(spec.argv[0]).name)
+        return agent
+
+    def _stopped(self, agent: SshAgent, gone: bool) -> None:
+        """Free an agent's place, and remember what may be left of it."""
+        state = self._hosts[agent.node]
+        state.running -= 1
+        ended = agent.exit()
+        if ended is not None and ended.unreachable:
+            self._failed(state, ended.reason)
+        if not gone:
+            self._leftovers.add(agent.host, agent.whose.mark, agent.whose.thread, agent.place)
+
+    # --- what is known of the hosts ------------------------------------------------------------------------------
+
+    def _answered(self, state: HostState, words: list[str]) -> None:
+        """Note what a host has said of its memory."""
+        kib = words[1] if len(words) > 1 and words[1].isdecimal() else ""
+        since = state.since
+        state.measured(int(kib) * 1024 if kib else None, anyio.current_time())
+        state.since = min(since, state.running)  # those that began a moment ago do not show yet
+        self._avoided.well(state.name)
+
+    def _failed(self, state: HostState, reason: str) -> None:
+        state.failed(reason, anyio.current_time())
+        self._avoided.failed(state.name)
+
+    async def _ask_for_memory(
+        self,
+        age: float,
+        states: Sequence[HostState],
+        directories: Sequence[str] = (),
+        have: dict[str, list[str]] | None = None,
+    ) -> None:
+        """Ask those hosts whose free memory is older; waits a moment for answers, and not for who has none.
+
+        Args:
+            have: gets those of the directories that each host has.
+        """
+        if not states:
+            return
+        async with self._asking:
+            now = anyio.current_time()
+            stale = [one for one in states if now - one.asked > age]
+            with anyio.move_on_after(_ASKING):
+                async with anyio.create_task_group() as tasks:
+                    for one in stale:
+                        tasks.start_soon(self._ask, one, directories, have)
+            for one in stale:
+                if one.asked < now:  # it took too long: nothing is known against it, and it is not waited for again
+                    one.asked = now
+
+    async def _ask(self, state: HostState, directories: Sequence[str], have: dict[str, list[str]] | None) -> None:
+        values, seconds = {"state": self._state or "none"}, self._settings.connect_timeout + _CALL
+        try:
+            answer = await self._client.ask(state.host, "probe", values, arguments=directories, seconds=seconds)
+        except SshFailure as exc:
+            self._failed(state, exc.reason)
+        else:
+            self._answered(state, answer[0])
+            if have is not None:
+                have[state.name] = [directories[int(number)] for what, number in answer if what == "has"]
+
+    async def nodes(self) -> Sequence[NodeStatus]:
+        await self._ask_for_memory(_FRESH, list(self._hosts.values()))
+        return [one.status() for one in self._hosts.values()]
+
+    # --- what was left -------------------------------------------------------------------------------------------
+
+    async def sweep(self, state: str) -> Swept:
+        self._state = state
+        mark = marked("WEFT_STATE", state)
+        ended, left = 0, list[str]()
+
+        async def one_host(host: SshHost) -> None:
+            nonlocal ended
+            try:
+                answer = await self._ended(host, mark)
+            except SshFailure as exc:
+                log.warning("ssh.sweep_failed", node=host.called, reason=exc.reason)
+                self._failed(self._hosts[host.called], exc.reason)
+                left.append(host.called)
+                self._leftovers.add(host, mark, "", f"agents of before on {host.called}")
+            else:
+                ended += int(answer[1])
+                if any(answer[2:]):
+                    left.extend(f"{process.partition(':')[0]} on {host.called}" for process in answer[2:])
+
+        async with anyio.create_task_group() as tasks:
+            for host in self._settings.hosts:
+                tasks.start_soon(one_host, host)
+        return Swept(ended, tuple(left))
+
+    async def _ended(self, host: SshHost, mark: str) -> list[str]:
+        """End what carries a mark; return the script's answer: ``ended``, how many agents, and what is left."""
+        seconds = self._settings.connect_timeout + _CALL
+        return (await self._client.ask(host, "end", steps(_QUICK), arguments=(mark,), seconds=seconds))[-1]
+
+    async def _end_marked(self, host: SshHost, mark: str) -> bool:
+        try:
+            answer = await self._ended(host, mark)
+        except SshFailure as exc:
+            log.info("ssh.leftover_kept", node=host.called, reason=exc.reason)
+            return False
+        return not any(answer[2:])
+
+    # --- for the doctor ------------------------------------------------------------------------------------------
+
+    async def check(self, *specs: LaunchSpec) -> Sequence[EngineFinding]:
+        """Look at each host; with launch specs also at their directories and commands."""
+        found: dict[str, list[EngineFinding]] = {}
+
+        async def one_host(host: SshHost) -> None:
+            try:
+                answer = await self._client.ask(
+                    host,
+                    "check",
+                    {"state": self._state or "none"},
+                    arguments=questions(specs),
+                    seconds=self._settings.connect_timeout + _CALL,
+                )
+            except SshFailure as exc:
+                found[host.called] = [EngineFinding(False, f"{host.called}: {exc.reason}", exc.fix)]
+            else:
+                found[host.called] = findings(host, answer)
+
+        async with anyio.create_task_group() as tasks:
+            for host in self._settings.hosts:
+                tasks.start_soon(one_host, host)
+        return [one for host in self._settings.hosts for one in found[host.called]]

@@ -1,0 +1,359 @@
+"""The OpenSSH client as a child process: one connection with the script on its far side, or a question to a host.
+
+People's own configuration, keys, agents, jump hosts and known hosts count; what the host's key is worth is ssh's to
+decide. The mutable state is the numbers that tell the connections' files apart, and each connection's process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import secrets
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+import anyio
+import anyio.abc
+import structlog
+
+from acp.engine import LaunchSpec
+from acp.errors import AgentSpawnError, SpawnFailure
+from acp.process import agent_environment
+from acp.shutdown import find, send_signal
+from pool.engines.ssh_script import Frames, command, message
+from pool.engines.ssh_settings import SshHost, SshSettings
+
+CLOSED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
+"""How a stream tells that it is over."""
+
+ALIVE_INTERVAL, ALIVE_COUNT = 5, 2
+"""ssh asks for a sign of life after so many seconds of silence, so often: a loss is told after 15 s."""
+
+_NEEDED = ("SSH_AUTH_SOCK", "KRB5CCNAME", "LOGNAME")
+_NOISE = 256 * 1024
+_READ_SIZE = 256 * 1024
+_SOCKET_PATH = 80
+_END = 1.0
+_TRIES = 3
+_WORDS = 300
+
+log = structlog.get_logger(__name__)
+
+
+class SshFailure(Exception):
+    """A host could not be asked, or its shell did not do what it should.
+
+    Attributes:
+        failure: what that means for a start.
+        reason: ssh's own last words, or ours; a line for people.
+        fix: what to do; "" where waiting is all there is.
+    """
+
+    def __init__(self, failure: SpawnFailure, reason: str, fix: str = "") -> None:
+        super().__init__(f"{reason}: {fix}" if fix else reason)
+        self.failure = failure
+        self.reason = reason
+        self.fix = fix
+
+    def for_start(self, host: str) -> AgentSpawnError:
+        """Return what a start fails with."""
+        return AgentSpawnError(f"{host}: {self}", failure=self.failure)
+
+
+_REFUSALS = (
+    ("host key verification failed", "log in once by hand as Weft's user, and check the host's key"),
+    ("remote host identification has changed", "find out why the host's key is another one, then update known_hosts"),
+    ("permission denied", "add Weft's public key to that account's authorized_keys, or name the key in identity_file"),
+    ("too many authentication failures", "name the one key to use in identity_file"),
+    ("bad owner or permissions", "give ssh's configuration the owner and the rights that ssh asks for"),
+    ("bad configuration option", "mend ssh's configuration"),
+    ("no matching", "let both sides offer a common algorithm"),
+)
+_BUSY = ("kex_exchange_identification", "banner exchange", "connection reset by", "exceeded maxstartups")
+
+
+def refusal(words: str, address: str) -> SshFailure:
+    """Return what ssh's last words mean."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    reason = (lines[-1] if lines else "ssh ended without a word")[:_WORDS]
+    low = words.lower()
+    for beginning, fix in _REFUSALS:
+        if beginning in low:
+            return SshFailure(SpawnFailure.RIGHTS, reason, fix)
+    fix = f"see whether `ssh {address} true` works for Weft's user" if "resolve" in low else ""
+    return SshFailure(SpawnFailure.UNREACHABLE, reason, fix)
+
+
+def is_busy(words: str) -> bool:
+    """Whether the host hung up before it heard who we are, as sshd does while many log in at once."""
+    low = words.lower()
+    return any(one in low for one in _BUSY)
+
+
+class Greeted(anyio.abc.ByteReceiveStream):
+    """A stream whose beginning was read already."""
+
+    def __init__(self, beginning: bytes, rest: anyio.abc.ByteReceiveStream) -> None:
+        self._beginning = beginning
+        self._rest = rest
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if not self._beginning:
+            return await self._rest.receive(max_bytes)
+        data, self._beginning = self._beginning[:max_bytes], self._beginning[max_bytes:]
+        return data
+
+    async def aclose(self) -> None:
+        await self._rest.aclose()
+
+
+class SshConnection:
+    """One ssh process whose far side evaluates the script; whoever opened it calls `close`.
+
+    Attributes:
+        socket: by which other sessions can use this connection; None: they can't.
+        stdout: what the script's command says, once it was greeted.
+    """
+
+    def __init__(self, process: anyio.abc.Process, address: str, nonce: str, words: Path, socket: Path | None) -> None:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        self.process = process
+        self.nonce = nonce
+        self.socket = socket
+        self.stdin: anyio.abc.ByteSendStream = process.stdin
+        self.stdout: anyio.abc.ByteReceiveStream = process.stdout
+        self.stderr: anyio.abc.ByteReceiveStream = process.stderr
+        self._address = address
+        self._words = words
+
+    async def greeting(self) -> list[str]:
+        """Return the words of the script's first line; what a login prints before it is dropped.
+
+        Raises:
+            SshFailure: there is none.
+        """
+        begin, seen = b"\x1e" + self.nonce.encode() + b" ", b""
+        with suppress(*CLOSED):
+            while len(seen) <= _NOISE:
+                seen += await self.stdout.receive(_READ_SIZE)
+                _, found, rest = seen.partition(begin)
+                if found and b"\n" in rest:
+                    line, _, rest = rest.partition(b"\n")
+                    self.stdout = Greeted(rest, self.stdout)
+                    return self._understood(line.decode(errors="replace").split(" "))
+        raise await self._no_greeting()
+
+    def _understood(self, words: list[str]) -> list[str]:
+        what, text = words[0], " ".join(words[2:])
+        if what != "failed":
+            return words
+        failures = {
+            "directory": (SpawnFailure.BAD_DIRECTORY, text),
+            "missing": (SpawnFailure.NOT_FOUND, f"{text} is not there"),
+            "forbidden": (SpawnFailure.NOT_EXECUTABLE, f"{text} can't be executed"),
+        }
+        raise SshFailure(*failures.get(words[1], (SpawnFailure.OTHER, text)))
+
+    async def _no_greeting(self) -> SshFailure:
+        """Return why the script did not begin: ssh failed, or the account has no shell that does what it is told."""
+        said = b""
+        with anyio.move_on_after(_END):
+            with suppress(*CLOSED):
+                while len(said) < _NOISE:
+                    said += await self.stderr.receive(_READ_SIZE)
+            await self.process.wait()
+        if self.process.returncode not in (255, None):
+            reason = self.last_words(said) or f"the account's shell ended with {self.process.returncode}"
+            return SshFailure(SpawnFailure.RIGHTS, reason, "give Weft an account whose shell runs commands")
+        return refusal(self.words() or said.decode(errors="replace"), self._address)
+
+    @staticmethod
+    def last_words(said: bytes) -> str:
+        """Return the last line that was said."""
+        lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1][:_WORDS] if lines else ""
+
+    def words(self) -> str:
+        """Return what ssh itself has said, apart from what came from the host."""
+        try:
+            return self._words.read_text(errors="replace")
+        except OSError:
+            return ""
+
+    async def close(self, *, read: bool = False) -> None:
+        """End the ssh process, shielded and bounded; what it ran over there ends by the end of its input.
+
+        Args:
+            read: others read its stdout and stderr to their ends.
+        """
+        with anyio.CancelScope(shield=True):
+            for number in (SIGTERM, SIGKILL):
+                if self.process.returncode is None:
+                    # Not by the process object, which would reap it under the one that waits for it.
+                    send_signal(find(self.process.pid), number)
+                    with anyio.move_on_after(_END):
+                        await self.process.wait()
+            with suppress(*CLOSED):  # nothing is left to be said on it
+                await self.stdin.aclose()
+            for pipe in () if read else (self.stdout, self.stderr):
+                # To their ends: the loop does not close a pipe that has something in it.
+                with anyio.move_on_after(_END), suppress(*CLOSED):
+                    while True:
+                        await pipe.receive(_READ_SIZE)
+            with suppress(OSError):
+                self._words.unlink(missing_ok=True)
+
+
+class SshClient:
+    """Makes connections to the hosts of one engine; its directory is there while the engine is entered."""
+
+    def __init__(self, settings: SshSettings) -> None:
+        self._settings = settings
+        self._numbers = itertools.count(1)
+        self._gates = {host.called: anyio.CapacityLimiter(settings.handshakes) for host in settings.hosts}
+        self.directory = Path()
+
+    def argv(self, host: SshHost, remote: str, words: Path, socket: Path | None, *, master: bool) -> list[str]:
+        """Return how ssh is called."""
+        settings = self._settings
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": str(max(1, round(settings.connect_timeout))),
+            "ServerAliveInterval": str(ALIVE_INTERVAL),
+            "ServerAliveCountMax": str(ALIVE_COUNT),
+            # Not the user's: agents would share one connection, and be lost together.
+            "ControlMaster": "yes" if socket and master else "no",
+            "ControlPath": str(socket) if socket else "none",
+            "ControlPersist": "no",
+            "ClearAllForwardings": "yes",
+            "ForwardAgent": "no",
+            "ForwardX11": "no",
+            "PermitLocalCommand": "no",
+            "RemoteCommand": "none",
+            "RequestTTY": "no",
+            "EscapeChar": "none",
+            "LogLevel": "INFO",
+        }
+        if settings.known_hosts is not None:
+            options["UserKnownHostsFile"] = f'"{settings.known_hosts}"'
+        if settings.identity_file is not None:
+            options["IdentitiesOnly"] = "yes"
+        argv = [settings.program, "-T", "-E", str(words)]
+        argv += ["-F", str(settings.config_file)] if settings.config_file is not None else []
+        argv += ["-i", str(settings.identity_file)] if settings.identity_file is not None else []
+        argv += ["-p", str(host.port)] if host.port is not None else []
+        for name, value in options.items():
+            argv += ["-o", f"{name}={value}"]
+        return [*argv, "--", host.address, remote]
+
+    async def open(
+        self,
+        host: SshHost,
+        mode: str,
+        values: Mapping[str, str],
+        *,
+        arguments: Sequence[str] = (),
+        spec: LaunchSpec | None = None,
+        env: Mapping[str, str] | None = None,
+        through: Path | None = None,
+    ) -> tuple[SshConnection, list[str]]:
+        """Connect, send the script and return what it greets with.
+
+        Args:
+            env: what the script's command gets.
+            spec: of the agent that the connection is for: others may use it, too, and its ssh process is marked.
+            through: the socket of a connection to use; where that is gone a new one is made.
+
+        Raises:
+            SshFailure: there is no connection, or the script can't do its work.
+        """
+        for attempt in range(1, _TRIES + 1):
+            # Few at a time: sshd drops at random what comes while many log in (MaxStartups).
+            async with self._gates[host.called]:
+                connection = await self._spawn(host, mode, values, arguments, spec, env or {}, through)
+                try:
+                    return connection, await connection.greeting()
+                except BaseException as exc:
+                    busy = isinstance(exc, SshFailure) and is_busy(connection.words())
+                    await connection.close()
+                    if not busy or attempt == _TRIES:
+                        raise
+            await anyio.sleep(random.uniform(0.1, 0.5) * attempt)  # noqa: S311
+        raise AssertionError
+
+    async def _spawn(
+        self,
+        host: SshHost,
+        mode: str,
+        values: Mapping[str, str],
+        arguments: Sequence[str],
+        spec: LaunchSpec | None,
+        env: Mapping[str, str],
+        through: Path | None,
+    ) -> SshConnection:
+        nonce, number = secrets.token_hex(8), next(self._numbers)
+        try:
+            blob = message(mode, nonce, values, arguments, env)
+        except ValueError as exc:
+            raise SshFailure(SpawnFailure.OTHER, str(exc)) from exc
+        words, socket = self.directory / f"{number}.log", through
+        if spec is not None:
+            socket = self.directory / str(number)
+        if socket is not None and len(str(socket)) > _SOCKET_PATH:
+            socket = None  # ssh appends to it, and the kernel takes 107 bytes
+        argv = self.argv(host, command(len(blob)), words, socket, master=spec is not None)
+        marks = {"WEFT_STATE": spec.env["WEFT_STATE"]} if spec is not None and "WEFT_STATE" in spec.env else {}
+        with anyio.CancelScope(shield=True):  # a spawn cut short would leave a process that nobody knows
+            try:
+                process = await anyio.open_process(
+                    argv,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={**agent_environment(os.environ, _NEEDED), **marks},
+                    start_new_session=True,
+                )
+            except OSError as exc:
+                fix = "install the OpenSSH client on Weft's machine (apt-get install openssh-client)"
+                raise SshFailure(SpawnFailure.NOT_FOUND, f"{argv[0]}: {exc.strerror}", fix) from exc
+        connection = SshConnection(process, host.address, nonce, words, socket)
+        try:
+            with suppress(*CLOSED):  # why it hung up is told by what it said
+                await connection.stdin.send(blob)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def ask(
+        self,
+        host: SshHost,
+        mode: str,
+        values: Mapping[str, str],
+        *,
+        arguments: Sequence[str] = (),
+        seconds: float,
+        through: Path | None = None,
+    ) -> list[list[str]]:
+        """Have the script answer a question; return the words of its lines.
+
+        Raises:
+            SshFailure: there was no answer, in time or at all.
+        """
+        with anyio.move_on_after(seconds):
+            connection, first = await self.open(host, mode, values, arguments=arguments, through=through)
+            answer, frames = [first], Frames(connection.nonce)
+            try:
+                with suppress(*CLOSED):
+                    while True:
+                        answer += frames.feed(await connection.stdout.receive(_READ_SIZE))[1]
+            finally:
+                await connection.close()
+            return answer
+        raise SshFailure(SpawnFailure.UNREACHABLE, f"no answer within {seconds:g} s")

@@ -1,0 +1,186 @@
+"""The parts of the ssh engine that decide: settings, the choice of a host, ssh's words, what is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pydantic import ValidationError
+
+from acp.errors import SpawnFailure
+from pool.engines.ssh_check import findings
+from pool.engines.ssh_client import is_busy, refusal
+from pool.engines.ssh_homes import Homes
+from pool.engines.ssh_hosts import AGENT, HostState, choose
+from pool.engines.ssh_leftovers import LONGEST_PAUSE, Leftovers
+from pool.engines.ssh_settings import SshHost, SshSettings
+
+GIB = 1024**3
+
+
+def host(name: str, *, running: int = 0, places: int = 4, memory: int | None = None) -> HostState:
+    return HostState(SshHost(address=name, places=places), running, memory)
+
+
+def test_a_host_may_be_given_by_its_address_alone() -> None:
+    settings = SshSettings.model_validate({"hosts": ["agents@one", {"address": "two", "name": "big", "places": 9}]})
+    assert [(one.called, one.places) for one in settings.hosts] == [("agents@one", 4), ("big", 9)]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"hosts": []}, "name at least one"),
+        ({"hosts": ["one", "one"]}, "one stands there twice"),
+        ({"hosts": ["-oProxyCommand=x"]}, "give user@host"),
+        ({"hosts": ["one two"]}, "give user@host"),
+        ({"hosts": [{"address": "one", "place": 3}]}, "Extra inputs"),
+        ({"hosts": ["one"], "handshakes": 50}, "less than or equal to 10"),
+    ],
+)
+def test_settings_that_can_not_be_meant_are_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        SshSettings.model_validate(values)
+
+
+def test_the_host_with_the_most_free_memory_is_taken() -> None:
+    small, big, full = host("small", memory=GIB), host("big", memory=8 * GIB), host("full", running=4, memory=64 * GIB)
+    hosts = [small, big, full]
+    assert choose(hosts, (), ()) is big
+    assert choose(hosts, ("big",), ()) is small
+    assert choose(hosts, ("big", "small"), ()) is big  # both failed a moment ago: better one of them than none
+    assert choose(hosts, (), ("big", "small")) is None
+    assert choose(hosts, (), (), "small") is small
+    assert choose(hosts, ("small",), (), "small") is big
+
+
+def test_starts_at_once_spread_before_memory_is_asked_for_again() -> None:
+    hosts = [host("one", memory=8 * GIB, places=20), host("two", memory=8 * GIB - AGENT // 2, places=20)]
+    taken = []
+    for _ in range(6):
+        chosen = choose(hosts, (), ())
+        assert chosen is not None
+        chosen.running, chosen.since = chosen.running + 1, chosen.since + 1
+        taken.append(chosen.name)
+    assert taken == ["one", "two", "one", "two", "one", "two"]
+
+
+def test_hosts_that_tell_no_memory_fill_evenly() -> None:
+    hosts = [host("one", running=2), host("two", running=1)]
+    assert choose(hosts, (), ()) is hosts[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "failure", "fix"),
+    [
+        ("ssh: connect to host x port 22: Connection refused\r\n", SpawnFailure.UNREACHABLE, ""),
+        ("Timeout, server x not responding.\r\n", SpawnFailure.UNREACHABLE, ""),
+        ("ssh: Could not resolve hostname x: Name or service not known", SpawnFailure.UNREACHABLE, "ssh x true"),
+        ("No ED25519 host key is known for x\nHost key verification failed.\n", SpawnFailure.RIGHTS, "log in once"),
+        ("a@x: Permission denied (publickey).\n", SpawnFailure.RIGHTS, "authorized_keys"),
+        ("", SpawnFailure.UNREACHABLE, ""),
+    ],
+)
+def test_sshs_last_words_say_what_to_do(words: str, failure: SpawnFailure, fix: str) -> None:
+    found = refusal(words, "x")
+    assert found.failure is failure
+    assert fix in found.fix
+    assert found.reason == (words.strip().splitlines() or ["ssh ended without a word"])[-1]
+    assert not is_busy(words)
+
+
+def test_a_server_that_hangs_up_early_is_busy() -> None:
+    assert is_busy("kex_exchange_identification: Connection closed by remote host\r\n")
+
+
+def test_the_doctor_reads_an_answer() -> None:
+    good, *wrong = findings(
+        SshHost(address="a@x", name="x"),
+        [["memory", str(2 * 1024**2)], ["agents", "1"], ["lacks", "awk"], ["program", "agent"], ["checked"]],
+    )
+    assert (good.ok, good.what) == (True, "x: reached as a@x, 4 places, 2.0 GB free")
+    assert [(one.ok, one.what) for one in wrong] == [(False, "x has no awk"), (False, "x: agent was not found")]
+    assert all(one.fix for one in wrong)
+    assert findings(SshHost(address="x"), [["memory", ""]])[1].what == "x: the check was cut off"
+
+
+@pytest.mark.asyncio
+async def test_what_was_left_is_tried_again_with_growing_pauses_until_it_is_gone() -> None:
+    """P9"""
+    now, tries, there = 0.0, list[float](), True
+
+    async def end(host: SshHost, mark: str) -> bool:
+        await anyio.lowlevel.checkpoint()
+        tries.append(now)
+        return not there
+
+    leftovers = Leftovers(end, lambda: now)
+    leftovers.add(SshHost(address="x"), "WEFT_AGENT=1", "7", "agent on x")
+    (one,) = leftovers._list
+    for _ in range(12):
+        now = one.due
+        assert not await leftovers.end_of(lambda it: it is one)
+    pauses = [later - before for before, later in pairwise(tries)]
+    assert pauses[:4] == [2.0, 4.0, 8.0, 16.0]
+    assert pauses[-1] == LONGEST_PAUSE
+    assert leftovers.places() == ("agent on x",)
+    # Needed now: not waited for.
+    there = False
+    assert await leftovers.end_of(lambda it: it.thread == "7")
+    assert leftovers.places() == ()
+
+
+@pytest.mark.asyncio
+async def test_what_is_left_later_wakes_who_waits_for_what_is_due() -> None:
+    ended, tried = list[str](), anyio.Event()
+
+    async def end(host: SshHost, mark: str) -> bool:
+        await anyio.lowlevel.checkpoint()
+        ended.append(mark)
+        tried.set()
+        return True
+
+    leftovers = Leftovers(end)
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(leftovers.work)
+            leftovers.add(SshHost(address="x"), "late", "7", "late", pause=3600.0)
+            await anyio.wait_all_tasks_blocked()
+            leftovers.add(SshHost(address="x"), "now", "8", "now")
+            await tried.wait()
+            tasks.cancel_scope.cancel()
+    assert ended == ["now"]
+    assert leftovers.places() == ("late",)
+
+
+@pytest.mark.asyncio
+async def test_threads_that_begin_together_are_asked_for_together() -> None:
+    """P8"""
+    asked, gate = list[list[str]](), anyio.Event()
+
+    async def ask(directories: Sequence[str]) -> dict[str, list[str]]:
+        asked.append(list(directories))
+        await gate.wait()
+        return {"one": [name for name in directories if name in ("/1", "/3")], "two": ["/2", "/3"]}
+
+    homes, found = Homes(ask), dict[int, str]()
+
+    async def look(number: int) -> None:
+        found[number] = await homes.of(str(number), f"/{number}")
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for number in range(1, 5):
+                tasks.start_soon(look, number)
+            await anyio.wait_all_tasks_blocked()
+            gate.set()
+    assert sorted(directory for some in asked for directory in some) == ["/1", "/2", "/3", "/4"]
+    assert (before := len(asked)) <= 2
+    assert found == {1: "one", 2: "two", 3: "", 4: ""}
+    homes.note("4", "two")
+    assert await homes.of("4", "/4") == "two"
+    assert len(asked) == before
