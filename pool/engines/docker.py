@@ -306,6 +306,7 @@ class DockerEngine:
 
     async def nodes(self) -> Sequence[NodeStatus]:
         try:
+            await self._client.ping(self._watch.patience)
             await self._ask_about_node()
         except DockerFault as fault:
             self._node = replace(self._node, reachable=False, reason=self._words(fault))

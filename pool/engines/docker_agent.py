@@ -71,7 +71,8 @@ class _Stdin(anyio.abc.ByteSendStream):
         """End the agent's input; its output goes on."""
         if not self._ended:
             self._ended = True
-            with suppress(*_CLOSED):  # it may have closed its end before us
+            # It may have closed its end before us; or it reads nothing, and somebody still waits to send.
+            with suppress(*_CLOSED, anyio.BusyResourceError):
                 await self._streams.send_eof()
 
 

@@ -29,6 +29,9 @@ CALL: Final = 10.0
 _PORTS = {False: 2375, True: 2376}
 _NO_CONNECTION = 900
 _POLL = 0.1
+_DEPTH = 8
+_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""TLS that was cut off says nothing of rights."""
 _PODMAN = "Podman Engine"
 _LIBPOD = "v4.0.0/libpod"
 """Podman's own API. By Docker's, Podman 4 looks for the end of a container without a pause, with all of a processor."""
@@ -263,7 +266,7 @@ class DockerClient:
             except aiodocker.DockerError as exc:
                 raise _fault(exc) from exc
             except aiohttp.ClientError as exc:
-                raise DockerFault(_words(exc)) from exc
+                raise DockerFault(_words(exc), rights=_is_about_rights(exc)) from exc
             except (ValueError, KeyError, TypeError) as exc:
                 # An answer that is cut off or is none of this API's.
                 raise DockerFault("an answer that cannot be read", HTTPStatus.BAD_GATEWAY) from exc
@@ -286,17 +289,28 @@ def _fault(error: aiodocker.DockerError) -> DockerFault:
     return DockerFault(_words(cause or error), rights=cause is not None and _is_about_rights(cause))
 
 
+def _reason(error: BaseException) -> BaseException:
+    """Return what lies behind a library's error: that of TLS, if there is one, as its number means something else."""
+    chain = [error]
+    while (behind := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < _DEPTH:
+        chain.append(behind)
+    for one in chain:
+        told = getattr(one, "os_error", one)
+        if isinstance(told, ssl.SSLError) and not isinstance(told, _CUT):
+            return told
+    return getattr(error, "os_error", error)
+
+
 def _is_about_rights(error: BaseException) -> bool:
     """Whether a connection failed since the other side, or the socket, does not want us: waiting does not help."""
-    told = getattr(error, "os_error", error)
-    return isinstance(told, (PermissionError, ssl.SSLError)) or isinstance(error, aiohttp.ClientSSLError)
+    return isinstance(_reason(error), (PermissionError, ssl.SSLError))
 
 
 def _words(error: BaseException) -> str:
     """Return a system's or a library's error in words without the address, which the caller tells."""
-    told = getattr(error, "os_error", error)
+    told = _reason(error)
     if isinstance(told, ssl.SSLError):
-        return f"TLS: {getattr(told, 'verify_message', '') or told.reason or 'failed'}"
+        return f"TLS: {getattr(told, 'verify_message', '') or (told.reason or 'failed').lower().replace('_', ' ')}"
     if isinstance(told, OSError) and told.errno:
         return os.strerror(told.errno)
     return str(told) or type(told).__name__

@@ -235,3 +235,12 @@ def running(kind: str, *listen: str) -> Iterator[Daemon]:
     finally:
         daemon.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """Make a certificate for 127.0.0.1 that is its own authority, and good for both sides; return it and its key."""
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    named = ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made, *named, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key

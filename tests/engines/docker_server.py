@@ -131,6 +131,12 @@ async def stubborn(container: Container) -> int:
     return 0
 
 
+async def deaf(container: Container) -> int:
+    """Never read: the server takes nothing for it, either."""
+    await anyio.sleep_forever()
+    return 0
+
+
 class FakeDocker:
     """The server.
 
@@ -359,6 +365,9 @@ class FakeDocker:
         data = bytes(rest)
         with suppress(*_GONE):
             while query.get("stdin") == "1":
+                if one.program is deaf:
+                    await one.ended.wait()
+                    return False
                 one.stdin += data
                 one.changed()
                 data = await stream.receive()

@@ -19,7 +19,7 @@ from acp.shutdown import StopLimits, StopStage
 from pool.engines.docker import DockerEngine, Watch
 from pool.engines.docker_agent import AWAY, DockerAgent
 from pool.engines.docker_settings import DockerSettings
-from tests.engines.docker_server import STDERR, Answer, Container, FakeDocker, Fault, frame, stubborn
+from tests.engines.docker_server import STDERR, Answer, Container, FakeDocker, Fault, deaf, frame, stubborn
 
 pytestmark = pytest.mark.asyncio
 
@@ -178,6 +178,26 @@ async def test_stop_goes_from_the_end_of_input_over_term_to_removal(tmp_path: Pa
             assert (await agent.wait()).returncode == -signal.SIGKILL
         assert docker.containers == {}
         assert (await engine.nodes())[0].running == 0
+
+
+async def test_an_agent_that_reads_nothing_is_stopped_while_somebody_writes_to_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as (docker, engine):
+        docker.program = deaf
+        async with started(engine) as agent, anyio.create_task_group() as tasks:
+            sent = 0
+
+            async def write() -> None:
+                nonlocal sent
+                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    while True:
+                        await agent.stdin.send(b"x" * 65536)
+                        sent += 65536
+
+            tasks.start_soon(write)
+            await anyio.wait_all_tasks_blocked()
+            report = await agent.stop(LIMITS)
+            assert (report.stage, report.left) == (StopStage.TERM, ())
+        assert sent < 8 << 20
 
 
 async def test_removal_in_progress_is_waited_for(tmp_path: Path) -> None:

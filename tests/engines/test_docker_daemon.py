@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,7 +20,7 @@ from pool.engines.docker_settings import DockerSettings
 from pool.engines.model import PoolEngine, RemoteAgent
 from tests.engines import docker_daemon, matrix
 from tests.engines.docker_daemon import IMAGE, PYTHON, VOLUMES, Daemon
-from tests.repeat import in_soak
+from tests.repeat import in_soak, long_run
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,13 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 
 WATCH = Watch(every=1.0, patience=2.0, misses=3)
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 class DockerBed:
@@ -147,20 +156,32 @@ OWN: dict[str, tuple[matrix.Case, dict[str, Any]]] = {
     "user": (another_user, {"user": "1234:1234", "read_only": True}),
 }
 DAEMONS = ["docker", *in_soak(["podman"])]
+SHORT = ["docker", *["podman"] * long_run(1, 0)]
+"""Those with which a soak goes through everything, Podman taking twice the time."""
 
 
 @pytest.mark.parametrize("daemon", DAEMONS, indirect=True, scope="module")
-@pytest.mark.parametrize("case", [*matrix.QUICK, *in_soak(matrix.LONG)], ids=matrix.name_of)
+@pytest.mark.parametrize("case", matrix.QUICK, ids=matrix.name_of)
 @pytest.mark.asyncio
 async def test_an_agent_in_a_container_is_like_one_here(daemon: Daemon, case: matrix.Case) -> None:
+    async with bed_on(daemon) as bed:
+        await matrix.run(case, bed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("daemon", SHORT, indirect=True, scope="module")
+@pytest.mark.parametrize("case", matrix.LONG, ids=matrix.name_of)
+@pytest.mark.asyncio
+async def test_an_agent_in_a_container_is_like_one_here_at_length(daemon: Daemon, case: matrix.Case) -> None:
     if daemon.kind == "podman" and case is matrix.slow_reader:
         case = slow_reader_of_podman
     async with bed_on(daemon) as bed:
         await matrix.run(case, bed)
 
 
-@pytest.mark.parametrize("daemon", DAEMONS, indirect=True, scope="module")
-@pytest.mark.parametrize("name", in_soak(OWN))
+@pytest.mark.soak
+@pytest.mark.parametrize("daemon", SHORT, indirect=True, scope="module")
+@pytest.mark.parametrize("name", OWN)
 @pytest.mark.asyncio
 async def test_what_only_containers_can(daemon: Daemon, name: str) -> None:
     case, values = OWN[name]
@@ -182,3 +203,23 @@ async def test_a_daemon_that_crashes_is_told_and_its_containers_go_when_it_is_ba
         await matrix.until_gone(bed)
         async with matrix.talking(matrix.scripted(bed)) as talk:
             assert (await talk.ask()).text == "hello"
+
+
+@pytest.mark.soak
+@pytest.mark.asyncio
+async def test_over_tls_a_daemon_is_the_same(tmp_path: Path, free_port: int) -> None:
+    if reason := docker_daemon.missing("docker"):
+        pytest.skip(reason)
+    cert, key = docker_daemon.certificate(tmp_path)
+    at = f"tcp://127.0.0.1:{free_port}"
+    flags = ["--tlsverify", f"--tlscacert={cert}", f"--tlscert={cert}", f"--tlskey={key}"]
+    ours = {"tls_ca": str(cert), "tls_cert": str(cert), "tls_key": str(key)}
+    with docker_daemon.running("docker", f"--host={at}", *flags) as daemon:
+        for case in (matrix.basic_turn, matrix.beside, matrix.deaf_agent, matrix.slow_reader):
+            async with bed_on(daemon, url=at, **ours) as bed:
+                await matrix.run(case, bed)
+        for less in ({"tls_ca": str(cert)}, {**ours, "tls_ca": None}):
+            async with bed_on(daemon, url=at, **less) as bed:
+                with pytest.raises(AgentSpawnError, match="refuses Weft: TLS") as caught:
+                    await bed.engine.start(matrix.scripted(bed))
+                assert caught.value.failure is SpawnFailure.RIGHTS

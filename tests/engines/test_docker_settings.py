@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +58,15 @@ def test_what_cannot_work_is_refused_in_words(values: dict[str, Any], words: str
 def test_an_address_says_whether_it_is_guarded(values: dict[str, Any], url: str, tls: bool, unguarded: bool) -> None:
     settings = DockerSettings(image="agent:1", **values)
     assert (settings.url, settings.tls, settings.unguarded) == (url, tls, unguarded)
+
+
+def test_the_page_has_each_setting() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "engine-docker.md").read_text()
+    table = page.partition("| key | what | default |")[2].partition("\n\n")[0]
+    named = {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")
+    }
+    assert named == set(DockerSettings.model_fields) - {"kind"}
 
 
 def test_a_volume_of_a_thread_has_a_name_that_the_daemon_takes() -> None:

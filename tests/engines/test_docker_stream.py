@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,7 @@ import anyio.to_thread
 import pytest
 
 from pool.engines.docker_stream import STDERR, STDOUT, Address, Hijacked, Refused
+from tests.engines import docker_daemon
 from tests.engines.docker_server import frame
 
 pytestmark = pytest.mark.asyncio
@@ -146,12 +146,7 @@ async def test_the_end_of_stdin_leaves_the_output_open(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    at = tmp_path_factory.mktemp("tls")
-    cert, key = at / "cert.pem", at / "key.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    named = ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*made, *named, "-keyout", key, "-out", cert], check=True, capture_output=True)
-    return cert, key
+    return docker_daemon.certificate(tmp_path_factory.mktemp("tls"))
 
 
 class TlsServer:
