@@ -30,7 +30,7 @@ HELPFUL: tuple[tuple[Right, str], ...] = (
 )
 """Rights without which agents run, and what is missing then."""
 
-_FIX = "apply examples/kubernetes/weft.yaml, or give Weft's account this right"
+_FIX = "apply examples/kubernetes/rights.yaml, or give Weft's account this right"
 _CLUSTER_FIX = "look at kubeconfig and context in the settings, and whether `kubectl get pods` works with them"
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -14,8 +17,9 @@ from pydantic import ValidationError
 from acp.engine import LaunchSpec
 from acp.errors import SpawnFailure
 from acp.shutdown import StopLimits
+from pool.engines.kubernetes_check import HELPFUL, NEEDED, WITH_CLAIMS
 from pool.engines.kubernetes_manifest import GATE, READY, claim_name, header, label, labels_of, pod, pod_name
-from pool.engines.kubernetes_settings import KubernetesSettings
+from pool.engines.kubernetes_settings import KubernetesSettings, Mount, NewClaim, Volume
 from pool.engines.kubernetes_status import event_words, how_it_ended, is_over, quantity, waiting_for
 
 LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
@@ -183,3 +187,34 @@ def test_an_end_is_put_into_words() -> None:
 def test_a_quantity_is_a_number() -> None:
     said = {"512Mi": 2**29, "1.5Gi": 1.5 * 2**30, "1e3": 1000, "250m": 0.25, "4039828Ki": 4039828 * 1024, "": 0}
     assert {text: quantity(text) for text in said} == said
+
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "engine-kubernetes.md").read_text()
+
+
+def test_the_page_names_each_setting_and_its_example_is_valid() -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    (deployed,) = [one["data"]["weft.toml"] for one in manifests("weft.yaml") if one["kind"] == "ConfigMap"]
+    for text in (example, deployed):
+        engine = KubernetesSettings.model_validate(tomllib.loads(text)["engines"]["cluster"])
+        assert engine.a_volume_per_thread
+    for model in (KubernetesSettings, Volume, NewClaim, Mount):
+        for name in set(model.model_fields) - {"kind"}:
+            assert re.search(rf"[`{{ ]{name}\b", PAGE), name
+
+
+def manifests(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((ROOT / "examples" / "kubernetes" / name).read_text()))
+
+
+def test_the_rights_that_are_shown_are_those_that_are_asked_for() -> None:
+    (role,) = [one for one in manifests("rights.yaml") if one["kind"] == "Role"]
+    shown = {
+        (verb, *(*resource.split("/"), "")[:2])
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    asked = {*NEEDED, *WITH_CLAIMS, *(right for right, _ in HELPFUL)}
+    assert shown == asked | {("get", "persistentvolumeclaims", "")}

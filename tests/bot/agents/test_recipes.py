@@ -32,4 +32,4 @@ def test_the_file_on_the_page_of_agents_can_be_used_as_it_is_printed() -> None:
 def test_there_is_a_recipe_for_each_kind_of_wall() -> None:
     wrappers = {heading: AgentsFile(Path("weft.toml"), blocks[-1]).agents() for heading, blocks in recipes().items()}
     programs = [agent.wrapper[0] for agents in wrappers.values() for agent in agents]
-    assert programs == ["bwrap", "setpriv", "systemd-run", "docker", "ssh", "kubectl"]
+    assert programs == ["bwrap", "setpriv", "systemd-run", "docker", "ssh"]
