@@ -1,6 +1,7 @@
 """The command line: ``weft run``, ``status``, ``audit``, ``demo``, ``sandbox``, ``doctor``, and their exit codes.
 
-``weft init`` is `bot.setup.cli`, ``weft service`` is `bot.service.cli`; ``weft mcp`` is for agents.
+``weft init`` is `bot.setup.cli`, ``weft service`` is `bot.service.cli`, ``weft state`` is `bot.state.cli`; ``weft mcp``
+is for agents.
 
 0 done; 1 a crash, an outcome other than answered, or a bot that is not healthy; 2 wrong usage; 75 a second instance;
 78 the configuration needs a person.
@@ -24,6 +25,7 @@ import click
 
 from bot.service.cli import service
 from bot.setup.cli import init
+from bot.state.cli import state
 from bot.usage import env_file_option, fail, leave
 
 
@@ -220,6 +222,7 @@ def doctor(env_file: Path, offline: bool, as_json: bool) -> None:
 
 main.add_command(init)
 main.add_command(service)
+main.add_command(state)
 
 
 def _words(command: str) -> tuple[str, ...]:

@@ -90,6 +90,16 @@ class Database:
             return answers
 
     @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Give the connection, in one transaction that may write, to who copies whole tables.
+
+        Raises:
+            StorageFault: nothing was written.
+        """
+        with faults(), self._transaction(writes=True):
+            yield self._core
+
+    @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[None]:
         with self._core.begin():
             # The lock is taken here, where waiting for it can be repeated, and not at the first write.

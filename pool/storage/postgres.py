@@ -184,9 +184,22 @@ class Postgres:
             raise LeaseLost(f"epoch {epoch} is over")
         return bool(marked)
 
-    def transaction(self) -> sa.Connection:
-        """Return the connection, for whoever copies whole tables; errors are for `faults` to name."""
-        return self._ready()
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Give the connection, in one transaction, to who copies whole tables.
+
+        Raises:
+            StorageFault: it is not known to be committed.
+            LeaseLost: somebody else works on it.
+        """
+        with self._faults():
+            core = self._ready()
+            with core.begin():
+                if self._reading:
+                    core.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                else:
+                    self._check_fence(core)
+                yield core
 
     def close(self) -> None:
         """Close the connection; what is committed stays, whatever fails here."""

@@ -27,6 +27,7 @@ class Examined:
         format: of the tables; 0: there are none.
         missing: rights that the user lacks, in a few words.
         leader: who works on it, if somebody does.
+        identity: of the state, if there is one.
         durable: whether what is committed survives a crash of the server.
     """
 
@@ -35,6 +36,7 @@ class Examined:
     format: int
     missing: str
     leader: str
+    identity: str | None
     durable: bool
 
 
@@ -63,7 +65,7 @@ def examine(url: str, limits: StorageLimits | None = None) -> Examined:
         postgres.refuse_unfit(raw)
         raw.execute(f"SET LOCAL statement_timeout = {int(limits.statement * 1000)}".encode())
         found = raw.execute("SELECT to_regclass(format('%I.state', current_schema())) IS NOT NULL").fetchone()
-        form = raw.execute("SELECT format FROM state").fetchone() if found and found[0] else None
+        form = raw.execute("SELECT format, identity FROM state").fetchone() if found and found[0] else None
         fsync = raw.execute("SELECT current_setting('fsync')").fetchone()
         return Examined(
             where=postgres.where(url),
@@ -71,6 +73,7 @@ def examine(url: str, limits: StorageLimits | None = None) -> Examined:
             format=form[0] if form else 0,
             missing=_missing(raw),
             leader=_leader(raw),
+            identity=form[1] if form else None,
             durable=fsync == ("on",),
         )
 

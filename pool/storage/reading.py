@@ -30,7 +30,7 @@ def read_decisions(path: Path, question: Decisions, *, in_use: bool) -> list[Dec
         StateTooNew, StateTooOld: another version wrote it.
         StorageFault: it can't be read; the message says why.
     """
-    with database.faults(), _opened(path, in_use=in_use) as raw:
+    with database.faults(), opened(path, in_use=in_use) as raw:
         steps.refuse_newer(raw)
         found = raw.execute("PRAGMA user_version").fetchone()[0]
         if found < steps.DECISIONS_SINCE:
@@ -43,7 +43,8 @@ def read_decisions(path: Path, question: Decisions, *, in_use: bool) -> list[Dec
 
 
 @contextmanager
-def _opened(path: Path, *, in_use: bool) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, *, in_use: bool) -> Iterator[sqlite3.Connection]:
+    """Open the file to read it, or a copy of it that goes at the end; ``in_use``: another process has it open."""
     # Looked at first: SQLite says only that it can't be opened, and not why.
     with path.open("rb"):
         pass

@@ -1,0 +1,1 @@
+"""``weft state``: moves what the bot keeps from one place to another."""
