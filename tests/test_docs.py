@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from bot.agents.file import _Agent, _AgentPermissions, _Budget, _Limits, _Project
+from bot.agents.tables import AgentPermissionsTable, AgentTable, BudgetTable, LimitsTable, ProjectTable
 from bot.config import Settings
 from pool.storage.steps import STEPS
 
@@ -22,8 +22,8 @@ DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 EXAMPLES = [ROOT / ".env.example", ROOT / "weft.toml.example"]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 SETTINGS = {"DISCORD_TOKEN"} | {f"WEFT_{name.upper()}" for name in Settings.model_fields if name != "discord_token"}
-TABLES: dict[str, type[BaseModel]] = {"limits": _Limits, "permissions": _AgentPermissions}
-AGENT_KEYS = (set(_Agent.model_fields) - set(TABLES)) | {
+TABLES: dict[str, type[BaseModel]] = {"limits": LimitsTable, "permissions": AgentPermissionsTable}
+AGENT_KEYS = (set(AgentTable.model_fields) - set(TABLES)) | {
     f"{table}.{key}" for table, model in TABLES.items() for key in model.model_fields
 }
 NO_SETTINGS = {
@@ -97,9 +97,9 @@ def test_there_is_a_row_for_each_key_of_an_agent_and_a_project() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE)
     assert set(rows) == AGENT_KEYS
     budget = CONFIGURATION.partition("| key of `[budget]` |")[2].partition("\n\n")[0]
-    assert [key for key in _Budget.model_fields if f"`{key}`" not in budget] == []
+    assert [key for key in BudgetTable.model_fields if f"`{key}`" not in budget] == []
     table = CONFIGURATION.partition("| key of a project |")[2].partition("\n\n")[0]
-    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(_Project.model_fields)
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(ProjectTable.model_fields)
     example = EXAMPLES[1].read_text()
     assert [key for key in AGENT_KEYS - {"engine"} if f"{key.rpartition('.')[2]} = " not in example] == []
 

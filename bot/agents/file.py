@@ -6,41 +6,39 @@ line each. Whether programs and directories are there is checked in `bot.agents.
 
 from __future__ import annotations
 
-import re
-import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from acp.process import WITHHELD, named
-from acp.session_options import ID_LIMIT
 from acp.shutdown import MARKER
 from bot.agents.engines import engine_of, table_problems
 from bot.agents.model import WORKTREES, AgentProfile, Agents, Project
+from bot.agents.tables import (
+    AgentPermissionsTable,
+    AgentTable,
+    BudgetTable,
+    ChannelTable,
+    Content,
+    LimitsTable,
+    PermissionsTable,
+    ProjectTable,
+    RuleTable,
+)
 from bot.agents.tool_access import SOCKET_FIELD
 from bot.files import read_text
 from bot.wording import nearest, told
-from bot.work.budget.limits import MILLION, Budget, Limit, Scope
-from bot.work.permissions.rules import Mode, Rule, Rules, problem_of
+from bot.work.permissions.rules import Mode, problem_of
 from pool.wrapping import ResourceLimits, unknown_placeholders
 
 FILE_NAME = "weft.toml"
 THREAD = "{thread_id}"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
-_ID = re.compile(r"[0-9]{15,20}")
-_BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|/\.|\.lock(/|$)))[^\x00-\x20~^:?*\[\\\x7f]{1,200}(?<![/.])")
-_CURRENCY = re.compile(r"[A-Z]{3,8}")
-_SIZE = re.compile(r"([0-9]+)([KMGT]?)")
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_LEAST_MEMORY = 16 * 2**20
 _LOCAL_ONLY = frozenset({"wrapper", "limits", "session_directory", "sessions_per_process", "mcp", "mcp_command"})
 _TOO_MUCH_TRUST = (
     "allow lets {name} do whatever it asks for, with nobody looking. Give it a wrapper (docs/isolation.md), "
@@ -92,14 +90,14 @@ class AgentsFile:
         except tomllib.TOMLDecodeError as exc:
             raise AgentsFileError(f"{self.path.name}: {exc}") from exc
         try:
-            content, lines = _Content.model_validate(raw), []
+            content, lines = Content.model_validate(raw), []
         except ValidationError as exc:
             lines = list(dict.fromkeys(self.line(*_told(error)) for error in exc.errors()))
             # Without the keys that there are not, what does not go together can be told at once.
             if not _removed(raw, [error["loc"] for error in exc.errors() if error["type"] == "extra_forbidden"]):
                 raise AgentsFileError(*lines) from exc
             try:
-                content = _Content.model_validate(raw)
+                content = Content.model_validate(raw)
             except ValidationError:
                 raise AgentsFileError(*lines) from exc
         problems = [self.line(location, problem) for location, problem in _problems(content, workspace)]
@@ -163,179 +161,19 @@ def _removed(table: dict[str, Any], locations: Iterable[tuple[int | str, ...]]) 
     return found
 
 
-# --- what a value may be ------------------------------------------------------------------------------------------
-
-
-def _words(value: object) -> object:
-    return shlex.split(value) if isinstance(value, str) else value
-
-
-def _bytes(value: object) -> object:
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if isinstance(value, str) and found is None:
-        raise ValueError(f'{value!r} is not a size such as "512M" or "4G"')
-    return int(found[1]) * _UNITS[found[2]] if found else value
-
-
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], object]:
-    def check(value: object) -> object:
-        if not (isinstance(value, str) and pattern.fullmatch(value)):
-            raise ValueError(f"{value!r} is not a {what}")
-        return value
-
-    return check
-
-
-def _time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (LookupError, OSError, ValueError) as exc:  # one that is not there, a directory, no name of a file
-        raise ValueError(f"{name!r} is not a time zone that this machine knows, such as Europe/Berlin") from exc
-    return name
-
-
-def _millionths(amount: float | None) -> int | None:
-    # At least one: less would refuse everything, which nobody can have meant.
-    return None if amount is None else max(1, round(amount * MILLION))
-
-
-def _command_or_table(value: object) -> object:
-    return {"command": value} if isinstance(value, str) else value
-
-
-def _agent_or_table(value: object) -> object:
-    return {"agent": value} if isinstance(value, str) else value
-
-
-def _value(value: object) -> object:
-    # As they are written in TOML: an option that is on or off is no text there.
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-_Words = Annotated[list[str], BeforeValidator(_words)]
-_Variable = Annotated[str, BeforeValidator(_matching(_VARIABLE, "variable's name"))]
-_Name = Annotated[str, BeforeValidator(_matching(_NAME, "name: small letters, digits, - and _, at most 32"))]
-_Money = Annotated[float, Field(gt=0, le=10**12, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=1)]
-_ChannelId = Annotated[str, BeforeValidator(_matching(_ID, "channel's id (15 to 20 digits)"))]
-_Branch = Annotated[str, BeforeValidator(_matching(_BRANCH, "name that git allows, such as main"))]
-_Option = Annotated[str, Field(min_length=1, max_length=ID_LIMIT)]
-_Options = dict[_Option, Annotated[_Option, BeforeValidator(_value)]]
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _Limits(_Strict):
-    memory: Annotated[int, BeforeValidator(_bytes), Field(ge=_LEAST_MEMORY)] | None = None
-    processes: Annotated[int, Field(ge=1)] | None = None
-    open_files: Annotated[int, Field(ge=16)] | None = None
-
-
-class _Rule(_Strict):
-    kind: str | None = None
-    command: str | None = None
-    path: str | None = None
-
-    def rule(self) -> Rule:
-        return Rule(self.kind, self.command, self.path)
-
-
-class _Permissions(_Strict):
-    mode: Literal["ask", "deny", "allow"] | None = None
-    two_person: list[Annotated[_Rule, BeforeValidator(_command_or_table)]] = []
-    allow: list[_Rule] = []
-    deny: list[_Rule] = []
-    modes: list[_Option] = []
-
-    def rules(self) -> Rules:
-        return Rules(*(tuple(one.rule() for one in several) for several in (self.allow, self.deny, self.two_person)))
-
-
-class _AgentPermissions(_Permissions):
-    i_trust_this_agent: bool = False
-
-
-class _Agent(_Strict):
-    command: Annotated[_Words, Field(min_length=1)]
-    env: list[_Variable] = []
-    set: dict[_Variable, str] = {}
-    workspace: Annotated[str, Field(min_length=1)] | None = None
-    session_directory: Annotated[str, Field(pattern="^/")] | None = None
-    start_timeout: _Seconds | None = None
-    hard_timeout: _Seconds | None = None
-    wrapper: _Words = []
-    sessions_per_process: Annotated[int, Field(ge=1)] | None = None
-    limits: _Limits = _Limits()
-    permissions: _AgentPermissions = _AgentPermissions()
-    options: _Options = {}
-    mcp: bool | None = None
-    mcp_command: _Words = []
-    engine: str | None = None
-
-
-class _Project(_Strict):
-    path: Annotated[str, Field(pattern="^/")]
-    agent: str | None = None
-    worktree: bool = True
-    base: _Branch = "main"
-    setup: _Words = []
-    setup_timeout: _Seconds = 600.0
-    env: list[_Variable] = []
-    hooks: bool = False
-    remote: _Branch = "origin"
-    keep_days: Annotated[int, Field(ge=1, le=3650)] = 14
-    permissions: _Permissions = _Permissions()
-
-
-class _Channel(_Strict):
-    agent: str | None = None
-    project: str | None = None
-    options: _Options = {}
-
-
-class _Budget(_Strict):
-    per_thread: _Money | None = None
-    per_user_day: _Money | None = None
-    per_day: _Money | None = None
-    per_thread_tokens: _Count | None = None
-    per_user_day_tokens: _Count | None = None
-    per_day_tokens: _Count | None = None
-    currency: Annotated[str, BeforeValidator(_matching(_CURRENCY, "currency, such as USD"))] = "USD"
-    time_zone: Annotated[str, AfterValidator(_time_zone)] | None = None
-
-    def budget(self) -> Budget:
-        said = self.model_dump()
-        limits = {scope: Limit(_millionths(said[scope.value]), said[f"{scope.value}_tokens"]) for scope in Scope}
-        zone = ZoneInfo(self.time_zone) if self.time_zone is not None else None
-        return Budget({scope: limit for scope, limit in limits.items() if limit != Limit()}, self.currency, zone)
-
-
-class _Content(_Strict):
-    default: str | None = None
-    budget: _Budget = _Budget()
-    permissions: _Permissions = _Permissions()
-    agents: Annotated[dict[_Name, _Agent], Field(min_length=1)]
-    engines: dict[_Name, dict[str, Any]] = {}
-    projects: dict[_Name, _Project] = {}
-    channels: dict[_ChannelId, Annotated[_Channel, BeforeValidator(_agent_or_table)]] = {}
-
-
 Problem = tuple[tuple[int | str, ...], str]
 """What is wrong, and the keys that lead to it."""
 
 _TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
-    (): _Content,
-    ("budget",): _Budget,
-    ("permissions",): _Permissions,
-    ("agents", "*"): _Agent,
-    ("agents", "*", "limits"): _Limits,
-    ("projects", "*"): _Project,
-    ("projects", "*", "permissions"): _Permissions,
-    ("channels", "*"): _Channel,
-    ("agents", "*", "permissions"): _AgentPermissions,
+    (): Content,
+    ("budget",): BudgetTable,
+    ("permissions",): PermissionsTable,
+    ("agents", "*"): AgentTable,
+    ("agents", "*", "limits"): LimitsTable,
+    ("projects", "*"): ProjectTable,
+    ("projects", "*", "permissions"): PermissionsTable,
+    ("channels", "*"): ChannelTable,
+    ("agents", "*", "permissions"): AgentPermissionsTable,
 }
 """Which keys there are, by the table that they are in; in the tables below these there are rules."""
 
@@ -345,7 +183,7 @@ def _told(error: ErrorDetails) -> Problem:
     if error["type"] == "extra_forbidden":
         by_name = location[0] in ("agents", "projects", "channels")
         table = tuple("*" if depth == 1 and by_name else step for depth, step in enumerate(location[:-1]))
-        near = nearest(str(location[-1]), _TABLES.get(table, _Rule).model_fields)
+        near = nearest(str(location[-1]), _TABLES.get(table, RuleTable).model_fields)
         return location, "there is no such setting" + (f"; did you mean {near}?" if near else "")
     if location == ("agents",) and error["type"] in ("missing", "too_short"):
         return (), "there is no [agents.NAME] in it"
@@ -355,7 +193,7 @@ def _told(error: ErrorDetails) -> Problem:
 # --- what does not go together ----------------------------------------------------------------------------------
 
 
-def _problems(content: _Content, workspace: str | None) -> Iterator[Problem]:
+def _problems(content: Content, workspace: str | None) -> Iterator[Problem]:
     names = ", ".join(content.agents)
     if content.default is None and len(content.agents) > 1:
         yield ("default",), f"is missing: name one of {names}"
@@ -389,7 +227,7 @@ def _no_project(name: str, known: Iterable[str]) -> str:
     return f"there is no project {name!r}, only {names}" if names else f"there is no [projects.{name}]"
 
 
-def _project_problems(project: _Project, content: _Content) -> Iterator[tuple[str, str]]:
+def _project_problems(project: ProjectTable, content: Content) -> Iterator[tuple[str, str]]:
     names = ", ".join(content.agents)
     if project.agent is not None and project.agent not in content.agents:
         near = nearest(project.agent, content.agents)
@@ -419,7 +257,7 @@ def _env_problems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield "env", f"{name} is never given to agents"
 
 
-def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[tuple[str, str]]:
+def _agent_problems(entry: AgentTable, workspace: str | None) -> Iterator[tuple[str, str]]:
     if not (entry.workspace or workspace):
         yield "workspace", "is missing, and WEFT_WORKSPACE is not set"
     yield from _env_problems(entry.env)
@@ -437,7 +275,7 @@ def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[tuple[str,
         yield "wrapper", f"{THREAD} means one thread, but sessions_per_process lets several share it"
 
 
-def _engine_problems(entry: _Agent, content: _Content) -> Iterator[tuple[str, str]]:
+def _engine_problems(entry: AgentTable, content: Content) -> Iterator[tuple[str, str]]:
     if entry.engine is None:
         return
     if entry.engine not in content.engines:
@@ -450,18 +288,18 @@ def _engine_problems(entry: _Agent, content: _Content) -> Iterator[tuple[str, st
         yield setting, "is for agents of this machine: leave it out, or leave out engine"
 
 
-def _rule_problems(table: tuple[str, ...], said: _Permissions) -> Iterator[Problem]:
+def _rule_problems(table: tuple[str, ...], said: PermissionsTable) -> Iterator[Problem]:
     for key, rules in (("allow", said.allow), ("deny", said.deny), ("two_person", said.two_person)):
         for number, rule in enumerate(rules):
             if problem := problem_of(rule.rule(), allow=key == "allow"):
                 yield (*table, key, number), problem
 
 
-def _mode(content: _Content, entry: _Agent) -> Mode:
+def _mode(content: Content, entry: AgentTable) -> Mode:
     return Mode(entry.permissions.mode or content.permissions.mode or Mode.ASK)
 
 
-def _walled(entry: _Agent) -> bool:
+def _walled(entry: AgentTable) -> bool:
     """Whether an agent may be let do everything: something keeps it in, or somebody takes the blame."""
     return bool(entry.wrapper or entry.engine or entry.permissions.i_trust_this_agent)
 
@@ -470,7 +308,7 @@ def _withheld(name: str) -> bool:
     return bool(named({name: ""}, WITHHELD))
 
 
-def _agents(content: _Content, workspace: str, worktrees: Path) -> Agents:
+def _agents(content: Content, workspace: str, worktrees: Path) -> Agents:
     return Agents(
         profiles={name: _profile(content, name, workspace) for name in content.agents},
         default=content.default or next(iter(content.agents)),
@@ -485,7 +323,7 @@ def _agents(content: _Content, workspace: str, worktrees: Path) -> Agents:
     )
 
 
-def _project(content: _Content, name: str, worktrees: Path) -> Project:
+def _project(content: Content, name: str, worktrees: Path) -> Project:
     entry = content.projects[name]
     return Project(
         name=name,
@@ -506,7 +344,7 @@ def _project(content: _Content, name: str, worktrees: Path) -> Project:
     )
 
 
-def _profile(content: _Content, name: str, workspace: str) -> AgentProfile:
+def _profile(content: Content, name: str, workspace: str) -> AgentProfile:
     entry = content.agents[name]
     limits: dict[str, Any] = entry.limits.model_dump()
     return AgentProfile(
@@ -534,5 +372,5 @@ def _profile(content: _Content, name: str, workspace: str) -> AgentProfile:
     )
 
 
-def _lets_tools_in(entry: _Agent) -> bool:
+def _lets_tools_in(entry: AgentTable) -> bool:
     return any(f"{{{SOCKET_FIELD}}}" in word for word in entry.wrapper)

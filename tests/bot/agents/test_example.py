@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.agents.file import AgentsFile, _Agent, _AgentPermissions, _Budget, _Limits, _Project
+from bot.agents.file import AgentsFile
+from bot.agents.tables import AgentPermissionsTable, AgentTable, BudgetTable, LimitsTable, ProjectTable
 from bot.work.permissions.rules import Rule
 
 EXAMPLE = Path(__file__).parents[3] / "weft.toml.example"
@@ -72,6 +73,6 @@ def test_all_lines_together_are_valid() -> None:
 def test_every_setting_has_its_line() -> None:
     """Settings and exits."""
     shown = {match[1] for line in LINES if (match := re.match(r"#?(\w+) = ", line))}
-    tables = (_Agent, _Limits, _AgentPermissions, _Budget, _Project)
+    tables = (AgentTable, LimitsTable, AgentPermissionsTable, BudgetTable, ProjectTable)
     every = {"default", *(key for table in tables for key in table.model_fields)}
     assert shown == every - {"limits", "permissions", "engine"}
