@@ -29,33 +29,35 @@ def imports(tree: ast.Module) -> Iterator[str]:
             yield node.module
 
 
-def roots(tree: ast.Module) -> set[str]:
-    return {module.split(".")[0] for module in imports(tree)}
+# One test, as parsing all modules takes a second, in each worker of the tests that looks at them.
+def test_modules_import_only_what_they_may() -> None:
+    imported = {name: set(imports(tree)) for name, tree in modules().items()}
+    roots = {name: {one.split(".")[0] for one in found} for name, found in imported.items()}
 
+    def importing(packages: Iterable[str], below: str = "") -> set[str]:
+        return {name for name, found in roots.items() if name.startswith(below) and found & set(packages)}
 
-def importing(packages: Iterable[str], modules: dict[str, ast.Module]) -> set[str]:
-    """The modules that import any of the packages."""
-    return {name for name, tree in modules.items() if roots(tree) & set(packages)}
-
-
-def test_a_layer_imports_only_the_layers_below_it() -> None:
+    # 1. A layer imports only the layers below it.
     for layer, forbidden in BELOW.items():
-        own = {name: tree for name, tree in modules().items() if name.startswith(f"{layer}/")}
-        assert own
-        assert importing(forbidden, own) == set()
-
-
-def test_discord_is_imported_under_chat_and_in_the_composition_root_only() -> None:
-    found = importing({"discord"}, modules())
-    assert {name for name in found if not name.startswith("bot/chat/") and name != "bot/app.py"} == set()
-
-
-def test_agents_and_pool_are_written_against_anyio() -> None:
-    assert {name for name in importing({"asyncio"}, modules()) if not name.startswith("bot/")} == set()
-
-
-def test_only_the_metrics_know_in_which_format_they_are_told() -> None:
-    assert importing({"prometheus_client"}, modules()) == {"bot/ops/metrics.py"}
+        assert any(name.startswith(f"{layer}/") for name in roots)
+        assert importing(forbidden, f"{layer}/") == set()
+    # 2. Discord is imported under chat and in the composition root only.
+    assert {
+        name for name in importing({"discord"}) if not name.startswith("bot/chat/") and name != "bot/app.py"
+    } == set()
+    # 3. Agents and pool are written against anyio.
+    assert {name for name in importing({"asyncio"}) if not name.startswith("bot/")} == set()
+    # 4. Only the metrics know in which format they are told.
+    assert importing({"prometheus_client"}) == {"bot/ops/metrics.py"}
+    # 5. A pure module does no input or output.
+    first_lines = {name: (ast.get_docstring(tree) or "").split("\n")[0] for name, tree in modules().items()}
+    pure = {name for name, line in first_lines.items() if "(pure)" in line}
+    assert "acp/schema.py" in pure
+    assert pure & importing({"anyio", "asyncio", "discord", "aiohttp", "socket", "subprocess", "threading"}) == set()
+    # 6. The loopback Discord knows nothing of the rest of the bot.
+    for name in (name for name in imported if name.startswith("bot/sandbox/")):
+        ours = {module for module in imported[name] if module.split(".")[0] in BELOW}
+        assert {module for module in ours if not module.startswith("bot.sandbox")} == set(), name
 
 
 def test_every_task_belongs_to_a_task_group() -> None:
@@ -64,17 +66,3 @@ def test_every_task_belongs_to_a_task_group() -> None:
         calls = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
         calls |= {node.id for node in nodes if isinstance(node, ast.Name)}
         assert calls & {"create_task", "ensure_future", "gather", "preexec_fn"} == set(), name
-
-
-def test_a_pure_module_does_no_input_or_output() -> None:
-    first_lines = {name: (ast.get_docstring(tree) or "").split("\n")[0] for name, tree in modules().items()}
-    pure = {name: modules()[name] for name, line in first_lines.items() if "(pure)" in line}
-    assert "acp/schema.py" in pure
-    assert importing({"anyio", "asyncio", "discord", "aiohttp", "socket", "subprocess", "threading"}, pure) == set()
-
-
-def test_the_loopback_discord_knows_nothing_of_the_rest_of_the_bot() -> None:
-    for name, tree in modules().items():
-        if name.startswith("bot/sandbox/"):
-            ours = {module for module in imports(tree) if module.split(".")[0] in {"acp", "pool", "bot"}}
-            assert {module for module in ours if not module.startswith("bot.sandbox")} == set(), name
