@@ -20,7 +20,7 @@ KINDS = (Noise, Notification, Request, Response)
 SAMPLE = 256
 """Bytes that are kept of either end of an overlong line."""
 SEQUENCES = 2_000
-LONG_RUN, LONG_PARTS = long_run(20_000, 5_000), 4
+LONG_RUN, LONG_PARTS = long_run(20_000, 3_000), 4
 PIECES = (
     *(b"\n", b"\r\n", b"\r", b"", b"\n\n\r\n"),
     *(b"{", b"}", b'{"jsonrpc":"2.0",', b'"method":"m"}', b'"id":1,', b'"result":{"a":"', b'"}}\n', b"null"),
@@ -109,7 +109,7 @@ def test_no_short_stream_breaks_the_decoder(chunks: list[bytes], max_line: int) 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 500), derandomize=True, deadline=None)
 @given(CHUNKS, st.integers(1, 300))
 def test_no_stream_breaks_the_decoder_in_a_long_run(chunks: list[bytes], max_line: int) -> None:
     """T5, T9."""

@@ -26,7 +26,7 @@ LIMITS = TurnLimits(liveness=3.0, hard_timeout=40.0, cancel_grace=5.0, card_exte
 ROOMY = TurnLimits(liveness=3.0, hard_timeout=40.0, cancel_grace=5.0, card_extension_max=30.0)
 LATEST_END = 40.0 + 30.0 + 5.0
 SEQUENCES, PARTS = 500, 2
-LONG_RUN, LONG_PARTS = long_run(20_000, 5_000), 8
+LONG_RUN, LONG_PARTS = long_run(20_000, 2_000), 8
 STEPS = (
     *("text",) * 8,
     *("tick",) * 6,
@@ -233,7 +233,7 @@ def test_no_short_sequence_breaks_a_turn(steps: list[Step]) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 500), derandomize=True, deadline=None)
 @given(scripts(STEPS))
 def test_no_sequence_breaks_a_turn_in_a_long_run(steps: list[Step]) -> None:
     """O1, T2, T3, T6, T10."""
@@ -378,7 +378,7 @@ def test_no_short_sequence_mixes_turns(steps: list[Step]) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 500), derandomize=True, deadline=None)
 @given(scripts(ROW))
 def test_no_sequence_mixes_turns_in_a_long_run(steps: list[Step]) -> None:
     """O1, O3, P8."""

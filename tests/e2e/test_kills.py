@@ -177,7 +177,7 @@ async def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(tmp_pa
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", range(long_run(20, 2)))
+@pytest.mark.parametrize("seed", range(long_run(20, 1)))
 async def test_many_kills_lose_nothing_and_run_nothing_twice(tmp_path: Path, seed: int) -> None:
     """R2, R6, O1, P9: 200 kills in all."""
     await campaign(tmp_path, 100 + seed, 10)

@@ -21,7 +21,7 @@ from pool.slot import ExtraReservation, Reservation
 from tests.pool.fakes import make_pool
 from tests.repeat import long_run
 
-SEQUENCES, LONG_RUN, STEPS, PARTS = 150, long_run(10_000, 1_300), 50, 2
+SEQUENCES, LONG_RUN, STEPS, PARTS = 150, long_run(10_000, 600), 50, 2
 PATIENCE = 20_000
 """Steps of the loop within which the last one is answered; a walk needs under 100. A busy machine changes no count."""
 THREADS = range(1, 6)

@@ -21,7 +21,7 @@ from tests.pool.registry_model import MIXES, STEPS, play
 from tests.repeat import long_run
 
 SEQUENCES, LEAKING, PARTS = 400, 150, 2
-LONG_RUN, LONG_PARTS = long_run(16_000, 4_000), 8
+LONG_RUN, LONG_PARTS = long_run(16_000, 1_600), 8
 FIXTURE = [HealthCheck.function_scoped_fixture]
 
 
@@ -101,7 +101,7 @@ async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None, suppress_health_check=FIXTURE)
+@settings(max_examples=long_run(10_000, 500), derandomize=True, deadline=None, suppress_health_check=FIXTURE)
 @given(SCRIPT, st.booleans(), st.integers(0, len(MIXES) - 1))
 @pytest.mark.asyncio
 async def test_no_sequence_breaks_the_registry_in_a_long_run(

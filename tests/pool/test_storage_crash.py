@@ -80,7 +80,7 @@ def test_no_acknowledged_row_is_lost_to_a_kill(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", range(4))
 def test_no_acknowledged_row_is_lost_to_many_kills(tmp_path: Path, part: int) -> None:
     """R6"""
-    kill_writers(tmp_path, range((part + 1) * 100, (part + 1) * 100 + long_run(100, 30)))
+    kill_writers(tmp_path, range((part + 1) * 100, (part + 1) * 100 + long_run(100, 12)))
 
 
 def kill_writers(tmp_path: Path, seeds: Iterable[int]) -> None:

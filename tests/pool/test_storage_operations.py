@@ -101,7 +101,7 @@ def test_a_folded_backlog_leads_to_the_same_file_as_every_change_did() -> None:
 @pytest.mark.soak
 def test_many_folded_backlogs_lead_to_the_same_file_as_every_change_did() -> None:
     """R6"""
-    for seed in range(15, 15 + long_run(2_000, 105)):
+    for seed in range(15, 15 + long_run(2_000, 45)):
         fold(random.Random(seed))
 
 

@@ -109,7 +109,7 @@ async def test_the_file_answers_as_memory_does(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_the_file_answers_as_memory_does_in_a_long_run(tmp_path: Path, part: int) -> None:
     """R2, R6"""
-    await walks(tmp_path, range((part + 1) * 1000, (part + 1) * 1000 + long_run(300, 50)))
+    await walks(tmp_path, range((part + 1) * 1000, (part + 1) * 1000 + long_run(300, 20)))
 
 
 async def walks(tmp_path: Path, seeds: Iterable[int]) -> None:

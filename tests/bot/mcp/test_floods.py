@@ -104,4 +104,4 @@ async def test_whoever_floods_is_alone_with_it(manner: str, said: str) -> None:
 @pytest.mark.asyncio
 async def test_whoever_floods_for_long_is_alone_with_it(manner: str, said: str) -> None:
     """M1"""
-    await others_are_served(manner, said, long_run(40, 5))
+    await others_are_served(manner, said, long_run(40, 3))

@@ -29,7 +29,7 @@ from tests.bot.work.queue.bench import ALICE, BOB, decide, removed, written
 from tests.pool.fakes import make_pool, settle
 from tests.repeat import long_run
 
-WALKS, LONG_RUN, STEPS, PARTS = 24, long_run(4000, 500), 80, 2
+WALKS, LONG_RUN, STEPS, PARTS = 24, long_run(4000, 200), 80, 2
 PATIENCE = 25
 """Turns that may end while the same prompt waits longest: twice as many as it takes at most."""
 ONE, TWO = Sharing("one", 3), Sharing("two", 2)

@@ -17,7 +17,7 @@ from tests.bot.work.queue.scheduler_model import SchedulerModel
 from tests.repeat import long_run
 
 SEQUENCES, PARTS = 450, 3
-LONG_RUN, LONG_PARTS = long_run(20_000, 5_000), 10
+LONG_RUN, LONG_PARTS = long_run(20_000, 2_000), 10
 STEPS = (
     *("arrive",) * 12,
     *("accept",) * 20,
@@ -75,7 +75,7 @@ def test_no_short_sequence_breaks_a_promise(steps: list[tuple[str, int]]) -> Non
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 500), derandomize=True, deadline=None)
 @given(SEQUENCE)
 def test_no_sequence_at_all_breaks_a_promise(steps: list[tuple[str, int]]) -> None:
     """O1, Q1 to Q10: the same at length."""

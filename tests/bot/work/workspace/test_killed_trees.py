@@ -84,7 +84,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
 
 
 AT_LENGTH = [
-    pytest.param(How(long_run(1, 3), call), marks=pytest.mark.soak, id=f"long-{call}") for call in (False, True)
+    pytest.param(How(long_run(1, 6), call), marks=pytest.mark.soak, id=f"long-{call}") for call in (False, True)
 ]
 SOME = pytest.mark.parametrize("how", [How(17), How(15, call=True), *AT_LENGTH], ids=str)
 

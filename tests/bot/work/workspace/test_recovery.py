@@ -17,12 +17,13 @@ from bot.work.workspace.recovery import Recovered, recover_merges
 from tests.bot.work.repositories import needs_git, run_git
 from tests.bot.work.workspace.killed import Killer
 from tests.bot.work.workspace.threads import Project, committed, edit
+from tests.repeat import in_soak, long_run
 
 pytestmark = needs_git
 
 NEW = "new content\n" * 3
 
-SOME = pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.soak)])
+SOME = pytest.mark.parametrize("step", [17, *in_soak([long_run(1, 3)])])
 """How many steps lie between two kills."""
 
 
