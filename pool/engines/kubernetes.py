@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import anyio
@@ -83,6 +84,11 @@ class KubernetesEngine:
         return self
 
     async def __aexit__(self, *exc_info: object) -> bool | None:
+        # The next run's sweep would find them, too, but nobody knows when that is.
+        with anyio.move_on_after(self._times.force, shield=True):
+            async with anyio.create_task_group() as tasks:
+                for leftover in self._leftovers.values():
+                    tasks.start_soon(partial(remove, self._api, leftover.seen, grace=0, within=self._times.force))
         return await self._stack.__aexit__(*exc_info)  # type: ignore[arg-type]
 
     # --- starting ------------------------------------------------------------------------------------------------

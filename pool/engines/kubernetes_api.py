@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -25,6 +26,7 @@ from pool.engines.kubernetes_settings import KubernetesSettings
 from pool.engines.kubernetes_status import shortened
 from pool.engines.kubernetes_times import Times
 
+AnswerT = TypeVar("AnswerT")
 Json = dict[str, Any]
 Query = Sequence[tuple[str, str]]
 
@@ -111,8 +113,11 @@ class KubeApi:
         Raises:
             ApiError: it was refused, or not answered in time.
         """
-        if not retry:
-            return await self._logged_in(method, path, body, query)
+        call = partial(self._once, method, path, body, query)
+        return await (self._again(call) if retry else self._logged_in(call))
+
+    async def _again(self, call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+        """Try a call again for a while, as long as it fails in passing."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, ApiError) and error.passing),
             stop=stop_after_delay(self._times.retries),
@@ -120,7 +125,7 @@ class KubeApi:
             sleep=anyio.sleep,
             reraise=True,
         )
-        answer: Json = await retrying(self._logged_in, method, path, body, query)
+        answer: AnswerT = await retrying(self._logged_in, call)
         return answer
 
     def _pause(self, state: RetryCallState) -> float:
@@ -129,15 +134,15 @@ class KubeApi:
         jitter = wait_random_exponential(multiplier=self._times.first, max=self._times.longest)
         return max(jitter(state), min(wanted, _LONGEST_PAUSE))
 
-    async def _logged_in(self, method: str, path: str, body: Json | None, query: Query) -> Json:
+    async def _logged_in(self, call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         try:
-            return await self._once(method, path, body, query)
+            return await call()
         except ApiError as exc:
             if exc.status != UNAUTHORIZED or self._client is None:
                 raise
         # A token that a program gives lasts for minutes, and only reading the settings anew asks that program.
         await self._read_settings(self._client.configuration)
-        return await self._once(method, path, body, query)
+        return await call()
 
     async def _once(self, method: str, path: str, body: Json | None, query: Query) -> Json:
         async with self._answer(method, path, body, query, aiohttp.ClientTimeout(total=self._times.request)) as answer:
@@ -188,6 +193,9 @@ class KubeApi:
         Raises:
             ApiError: it was refused, or not answered in time.
         """
+        return await self._again(partial(self._connect, path, query))
+
+    async def _connect(self, path: str, query: Query) -> aiohttp.ClientWebSocketResponse:
         ours = await self._opened()
         headers: dict[str, str] = dict(ours.default_headers)
         await ours.update_params_for_auth(headers, [], ["BearerToken"])

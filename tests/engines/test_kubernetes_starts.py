@@ -115,6 +115,9 @@ async def test_what_fails_in_passing_is_tried_again(tmp_path: Path) -> None:
         assert await one.running() == [agent.name]
         await agent.stop()
         assert await one.running() == []
+        # Nothing was attached yet: trying again loses nothing.
+        one.api.fail("GET .*/attach", Refused(502, "BadGateway", "error dialing backend"))
+        await (await one.start()).stop()
         # The token of a program lasts for minutes: the settings are read anew.
         one.api.fail(PODS, Refused(401, "Unauthorized", "Unauthorized"))
         await (await one.start()).stop()
