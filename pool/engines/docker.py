@@ -110,12 +110,16 @@ class DockerEngine:
     async def start(self, spec: LaunchSpec) -> DockerAgent:
         name = _container_name(spec.labels.get("agent", ""))
         try:
-            with self._place(), anyio.fail_after(self.start_timeout):
-                return await self._start(spec, name)
+            with anyio.fail_after(self.start_timeout):
+                async with self._asking:  # how much room there is, and where
+                    if self._total_memory is None:
+                        await self._ask_about_node()
+                with self._place():
+                    return await self._start(spec, name)
         except DockerFault as fault:
             raise self._spawn_error(fault) from fault
         except TimeoutError as exc:
-            message = f"{self.name}: no container within {self.start_timeout:g} s"
+            message = f"{self.name}: no container within {self.start_timeout:g} s; fetching its image may need more"
             raise AgentSpawnError(message, failure=SpawnFailure.TIMEOUT) from exc
 
     @contextmanager
@@ -137,21 +141,16 @@ class DockerEngine:
         return self._total_memory // self._settings.memory
 
     async def _start(self, spec: LaunchSpec, name: str) -> DockerAgent:
-        async with self._asking:
-            if self._total_memory is None:
-                await self._ask_about_node()
         container = await self._create(spec, name)
         streams: list[Hijacked] = []
         try:
             # Both before the start: what an agent says first, or why it fails, must not be missed.
-            for stdin in (True, False):
-                attached = self._client.attach(container, stdin=stdin, seconds=self.start_timeout)
-                streams.append(await attached)
+            streams.append(await self._client.attach(container, stdin=True, seconds=self.start_timeout))
+            streams.append(await self._client.attach(container, stdin=False, seconds=self.start_timeout))
             await self._client.start(container, self.start_timeout)
             said = await _begun(streams[1], spec)
-            agent = DockerAgent(
-                self._client, Container(container, name, self._node.name, spec.cwd), streams, said, self._remove
-            )
+            found = Container(container, name, self._node.name, spec.cwd)
+            agent = DockerAgent(self._client, found, streams, said, self._remove)
             self._started(name, agent)
         except BaseException:
             with anyio.CancelScope(shield=True):
@@ -169,13 +168,13 @@ class DockerEngine:
         log.info("agent.spawned", place=agent.place, engine=self.name)
 
     async def _create(self, spec: LaunchSpec, name: str) -> str:
-        """Make the container, with its image fetched if need be; cancelled meanwhile, it leaves none."""
+        """Make the container, with its image fetched if need be; the caller removes it, also when it is cancelled."""
         config = self._config(spec)
         for fetched in (False, True):
             try:
                 # Cut short, nobody would know whether there is one.
                 with anyio.CancelScope(shield=True):
-                    container = await self._client.create(name, config, min(self.start_timeout, _CREATE))
+                    return await self._client.create(name, config, min(self.start_timeout, _CREATE))
             except DockerFault as fault:
                 if fault.away:
                     # It may have been heard all the same.
@@ -183,13 +182,6 @@ class DockerEngine:
                 if fetched or not (fault.missing and _is_about_image(fault)):
                     raise
                 await self._fetch(spec, fault)
-            else:
-                try:
-                    await anyio.lowlevel.checkpoint()
-                except BaseException:
-                    await self._remove(name, CALL)
-                    raise
-                return container
         raise AssertionError("a second try returns or raises")
 
     async def _fetch(self, spec: LaunchSpec, fault: DockerFault) -> None:
@@ -251,23 +243,22 @@ class DockerEngine:
             return Swept(0, (f"{self.name}: {self._words(fault)}",))
         # Not what this very run has started: a daemon that comes back late is swept late.
         names = [one["Names"][0].lstrip("/") for one in found if one["Labels"].get(RUN) != self._run]
-        left: list[str] = []
+        left = set(names)
         limiter = anyio.CapacityLimiter(_AT_ONCE)
 
         async def end(name: str) -> None:
             async with limiter:
-                if not await self._remove(name, CALL):
-                    left.append(name)
+                if await self._remove(name, CALL):
+                    left.discard(name)
 
-        # What is not done in time is in no list of ours, but a next sweep finds it.
         with anyio.move_on_after(_SWEEP) as bound:
             async with anyio.create_task_group() as tasks:
                 for name in names:
                     tasks.start_soon(end, name)
         if bound.cancelled_caught:
-            self._unswept = state
-        log.info("docker.swept", engine=self.name, found=len(names), left=left)
-        return Swept(len(names) - len(left), tuple(left))
+            self._unswept = state  # what was not even tried
+        log.info("docker.swept", engine=self.name, found=len(names), left=sorted(left))
+        return Swept(len(names) - len(left), tuple(sorted(left)))
 
     async def _look_after(self) -> None:
         """Ask the daemon for a sign of life while it matters; give agents up, and end what was left, accordingly."""

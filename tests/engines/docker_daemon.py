@@ -35,6 +35,7 @@ STATE = "weft.state"
 
 _BEGIN, _END = 20.0, 15.0
 _PROGRAMS = {"docker": ("dockerd", "containerd", "runc", "docker-init"), "podman": ("podman", "conmon", "runc")}
+_HIDE = 'mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && exec "$@"'
 _LINKS = ("bin", "lib", "lib64")
 # Without CAP_SYS_RESOURCE, a container can't have more than its parent, which is what Podman would give it.
 _PODMAN = """
@@ -133,7 +134,9 @@ class Daemon:
             return ["podman", *places, "system", "service", "--time=0", f"unix://{self.socket}"]
         places = [f"--data-root={at}/root", f"--exec-root={at}/run", f"--pidfile={at}/pid"]
         network = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
-        return ["dockerd", f"--host=unix://{self.socket}", *self._listen, *places, *network, "--storage-driver=vfs"]
+        own = ["dockerd", f"--host=unix://{self.socket}", *self._listen, *places, *network, "--storage-driver=vfs"]
+        # Its mounts end with it, and it does not see a containerd of the system's, which it would take for its own.
+        return ["unshare", "--mount", "sh", "-c", _HIDE, "sh", *own]
 
     def call(self, method: str, path: str, body: bytes | None = None) -> Any:
         """Make a request, past the engine; return its JSON.

@@ -275,7 +275,7 @@ class FakeDocker:
         yield r"GET /images/(.+)/json", self._image
         yield r"GET /distribution/(.+)/json", self._registry
         yield r"POST /images/create", self._pull
-        yield r"POST /containers/create", self._create
+        yield r"POST /containers/create", self.create
         yield r"GET /containers/json", self._list
         yield r"GET /containers/(.+)/json", self._inspect
         yield r"POST /containers/(.+)/start", self._start
@@ -303,7 +303,7 @@ class FakeDocker:
             self.images.add(query["fromImage"])
         return Answer(200, b"".join(json.dumps(line).encode() + b"\n" for line in self.pulled))
 
-    async def _create(self, query: Mapping[str, str], body: Any) -> Answer:
+    async def create(self, query: Mapping[str, str], body: Any) -> Answer:
         if body["Image"] not in self.images:
             return Answer(404, f"No such image: {body['Image']}")
         self._number += 1

@@ -345,6 +345,22 @@ async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path, at: str)
         await until_empty(docker)
 
 
+async def test_a_start_that_is_cancelled_as_its_container_is_made_leaves_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path) as (docker, engine):
+        make = docker.create
+        with anyio.CancelScope() as scope:
+
+            async def create(query: Mapping[str, str], body: Any) -> Answer:
+                scope.cancel()
+                return await make(query, body)
+
+            docker.create = create  # type: ignore[method-assign]
+            await engine.start(launch())
+        assert scope.cancelled_caught
+        assert docker.containers == {}
+        assert "DELETE" in docker.seen[-1]
+
+
 async def test_a_container_whose_making_was_not_confirmed_is_removed(tmp_path: Path) -> None:
     async with world(tmp_path) as (docker, engine):
         docker.faults.append(Fault("create", after=True))
@@ -408,6 +424,23 @@ async def test_certificates_that_cannot_be_read_are_told_by_each_call(tmp_path: 
 
 @pytest.mark.parametrize("values", [{"places": 2}, {"memory": "3G"}])
 async def test_there_are_as_many_agents_as_places(tmp_path: Path, values: dict[str, Any]) -> None:
+    async with world(tmp_path, **values) as (docker, engine):
+        agents: list[DockerAgent] = []
+        refused: list[AgentSpawnError] = []
+
+        async def begin() -> None:
+            try:
+                agents.append(await engine.start(launch()))
+            except AgentSpawnError as exc:
+                refused.append(exc)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(begin)
+        assert [one.failure for one in refused] == [SpawnFailure.NO_ROOM] * 3
+        for agent in agents:
+            await agent.stop(LIMITS)
+        assert docker.containers == {}
     async with world(tmp_path, **values) as (_, engine), started(engine):
         async with started(engine):
             (node,) = await engine.nodes()
