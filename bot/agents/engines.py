@@ -13,6 +13,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from bot.wording import nearest, told
+from pool.engines.docker_settings import DockerSettings
 from pool.engines.model import PoolEngine
 from pool.engines.ssh_settings import SshSettings
 
@@ -49,7 +50,10 @@ class EngineKind:
         return cast("PoolEngine", cast("Callable[[str, Any], object]", made)(name, settings))
 
 
-KINDS: Mapping[str, EngineKind] = {"ssh": EngineKind(SshSettings, "pool.engines.ssh:SshEngine")}
+KINDS: Mapping[str, EngineKind] = {
+    "ssh": EngineKind(SshSettings, "pool.engines.ssh:SshEngine"),
+    "docker": EngineKind(DockerSettings, "pool.engines.docker:DockerEngine", "docker"),
+}
 """By the word that stands for ``kind``."""
 
 

@@ -61,7 +61,6 @@ class DockerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["docker"] = "docker"
     url: str = SOCKET
     tls_ca: str | None = None
     tls_cert: str | None = None

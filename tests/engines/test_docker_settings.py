@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from bot.agents.engines import engine_of, table_problems
+from pool.engines.docker import DockerEngine
 from pool.engines.docker_settings import SOCKET, DockerSettings, environment, filled, without_secrets
 
 
@@ -66,7 +69,18 @@ def test_the_page_has_each_setting() -> None:
     named = {
         name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")
     }
-    assert named == set(DockerSettings.model_fields) - {"kind"}
+    assert named == set(DockerSettings.model_fields)
+
+
+def test_the_pages_engine_can_be_made() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "engine-docker.md").read_text()
+    (table,) = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])["engines"].values()
+    assert list(table_problems(table)) == []
+    assert isinstance(engine_of("box", table).make(), DockerEngine)
+    problems = dict(table_problems({**table, "volumes": ["work"], "imagee": "x", "user": 1000}))
+    assert problems["imagee",] == "there is no such setting; did you mean image?"
+    assert problems["user",] == "1000 is not text: put it in quotes"
+    assert "is not a volume such as" in problems["volumes",]
 
 
 def test_a_volume_of_a_thread_has_a_name_that_the_daemon_takes() -> None:
