@@ -284,6 +284,9 @@ class SshEngine:
         except SshFailure as exc:
             log.info("ssh.leftover_kept", node=host.called, reason=exc.reason)
             return False
+        # It was the connection that failed: a thread with its files there need not go elsewhere.
+        self._avoided.well(host.called)
+        self._hosts[host.called].trouble = ""
         return not any(answer[2:])
 
     # --- for the doctor ------------------------------------------------------------------------------------------

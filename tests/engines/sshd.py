@@ -146,7 +146,7 @@ def _write_configuration(directory: Path) -> int:
         UsePAM no
         PasswordAuthentication no
         KbdInteractiveAuthentication no
-        LogLevel ERROR
+        LogLevel QUIET
     """
     (directory / "sshd_config").write_text(settings)
     (directory / "ssh_config").write_text("Host *\n    HostKeyAlias weft-test\n    GlobalKnownHostsFile /dev/null\n")

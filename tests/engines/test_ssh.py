@@ -97,7 +97,8 @@ async def test_a_session_that_the_server_ends_is_lost_and_its_tree_with_it(ssh_s
     spawned = [{"spawn_shell": "sleep 1000"}, {"text": "spawned"}]
     async with made_bed(ssh_server, workplace) as bed:
         with anyio.fail_after(matrix.LIMIT):
-            async with matrix.talking(matrix.scripted(bed, spawned, start={"ignore_eof": True})) as talk:
+            spec = matrix.scripted(bed, spawned, thread=4711, start={"ignore_eof": True})
+            async with matrix.talking(replace(spec, cwd=f"{workplace}/4711")) as talk:
                 await talk.ask()
                 assert isinstance(talk.agent, SshAgent)
                 session_of(talk.agent.whose.marker).kill()
@@ -105,9 +106,11 @@ async def test_a_session_that_the_server_ends_is_lost_and_its_tree_with_it(ssh_s
             assert lost.unreachable
             assert lost.reason.startswith(f"{talk.agent.node}: ")
             await matrix.until_gone(bed)
-            # The thread is not started anew beside what it has left.
-            async with matrix.talking(matrix.scripted(bed)) as talk:
-                assert (await talk.ask("again")).text == "again"
+            # The host is well, and has the thread's files.
+            spec = replace(matrix.scripted(bed, thread=4711), cwd=f"{workplace}/4711")
+            async with matrix.talking(spec) as again:
+                assert again.agent.node == talk.agent.node
+                assert (await again.ask("again")).text == "again"
 
 
 @pytest.mark.soak

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -49,24 +50,35 @@ def shell(name: str, tmp_path: Path) -> tuple[list[str], dict[str, str]]:
     return SHELLS[name], {"PATH": str(tools)}
 
 
-def evaluated(name: str, tmp_path: Path, blob: bytes, stdin: bytes = b"", **more: str) -> tuple[bytes, bytes, bytes]:
-    """Have a shell evaluate what a host gets, as sshd would have it run; return its first line, stdout and stderr."""
+@contextmanager
+def evaluating(name: str, tmp_path: Path, blob: bytes, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Have a shell evaluate what a host gets, as sshd would have it run."""
     argv, env = shell(name, tmp_path)
     remote = command(len(blob)).replace("exec sh", f"exec {' '.join(argv)}")
-    pipe = subprocess.PIPE
     with subprocess.Popen(
-        [*argv, "-c", remote], env={**env, **more}, cwd=tmp_path, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe
-    ) as done:
-        assert done.stdin
-        assert done.stdout
-        done.stdin.write(blob)
-        done.stdin.flush()
-        # Only then comes what is not the shell's, as some read more than they are asked to.
-        first = done.stdout.readline()
+        [*argv, "-c", remote],
+        env={**env, **more},
+        cwd=tmp_path,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        process.stdin.write(blob)
         try:
-            return (first, *done.communicate(stdin, timeout=60))
+            yield process
         finally:
-            done.kill()
+            process.kill()
+
+
+def evaluated(name: str, tmp_path: Path, blob: bytes, stdin: bytes = b"", **more: str) -> tuple[bytes, bytes, bytes]:
+    """Return the first line of the script, and its stdout and stderr from there on."""
+    with evaluating(name, tmp_path, blob, **more) as process:
+        assert process.stdout
+        # Only then comes what is not the shell's, as some read more than they are asked to.
+        first = process.stdout.readline()
+        return (first, *process.communicate(stdin, timeout=60))
 
 
 def started(tmp_path: Path, marker: str) -> dict[str, str]:
@@ -117,6 +129,25 @@ def test_the_end_of_its_input_ends_the_whole_tree(name: str, tmp_path: Path, mar
     assert lines(stderr) == [["exit", "137", ""], ["stage", "kill"], ["gone", ""]]
     assert [one for one in psutil.process_iter(["cmdline"]) if nap in (one.info["cmdline"] or [])] == []
     assert carriers(marker) == frozenset()
+
+
+def test_signs_of_life_are_sent_while_an_agent_is_silent(tmp_path: Path, marker: str) -> None:
+    """P9: TCP finds out that the other machine is gone only where something is to be sent."""
+    values = {**started(tmp_path, marker), "pulse": "0.1"}
+    agent = "import sys; sys.stderr.write('agent says '); sys.stderr.flush(); sys.stdin.read(); sys.exit(3)"
+    blob, frames = message("agent", NONCE, values, [sys.executable, "-I", "-c", agent]), Frames(NONCE)
+    with evaluating("dash", tmp_path, blob) as process:
+        assert process.stdout
+        assert process.stderr
+        assert lines(process.stdout.readline())[0][0] == "started"
+        said, found = b"", list[list[str]]()
+        while ["beat"] not in found or not said:
+            more, told = frames.feed(process.stderr.read(1000))
+            said, found = said + more, found + told
+        _, rest = process.communicate(timeout=60)
+    more, told = frames.feed(rest)
+    assert said + more == b"agent says "
+    assert next(one for one in told if one != ["beat"])[:2] == ["exit", "3"]
 
 
 @pytest.mark.parametrize("name", in_soak(["dash", "busybox", "bash"]))
