@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from bot.wording import nearest, told
 from pool.engines.docker_settings import DockerSettings
+from pool.engines.kubernetes_settings import KubernetesSettings
 from pool.engines.model import PoolEngine
 from pool.engines.ssh_settings import SshSettings
 
@@ -52,7 +53,8 @@ class EngineKind:
 
 KINDS: Mapping[str, EngineKind] = {
     "ssh": EngineKind(SshSettings, "pool.engines.ssh:SshEngine"),
-    "docker": EngineKind(DockerSettings, "pool.engines.docker:DockerEngine", "docker"),
+    "docker": EngineKind(DockerSettings, "pool.engines.docker:DockerEngine", extra="docker"),
+    "kubernetes": EngineKind(KubernetesSettings, "pool.engines.kubernetes:KubernetesEngine", extra="kubernetes"),
 }
 """By the word that stands for ``kind``."""
 

@@ -16,6 +16,9 @@ LINES = EXAMPLE.read_text().splitlines()
 OFF = [number for number, line in enumerate(LINES) if re.match(r'#("?\w+"?) = ', line)]
 
 
+ENGINES = {"kind", "hosts", "image", "volumes", "namespace"}
+"""Keys of engines' tables in the example: each kind has a page of its own with all of them."""
+
 TABLES = [number for number, line in enumerate(LINES) if re.match(r"#?\[", line)]
 
 
@@ -26,7 +29,18 @@ def with_tables(numbers: tuple[int, ...]) -> set[int]:
         found.add(max(table for table in TABLES if table <= number))
     if any("project" in LINES[number] for number in found):
         found |= {number for number, line in enumerate(LINES) if line in ("#[projects.web]", '#path = "/srv/web"')}
+    # An agent of an engine needs all of its own table and of the engine's; an engine says little without the rest.
+    for table in [table for table in found if LINES[table].startswith(("#[agents.", "#[engines."))]:
+        found |= whole(table)
+    if any(LINES[number] == "#[agents.far]" for number in found):
+        found |= whole(LINES.index("#[engines.farm]"))
     return found
+
+
+def whole(table: int) -> set[int]:
+    """The lines of a table that are off, with its head."""
+    end = min((other for other in TABLES if other > table), default=len(LINES))
+    return {table, *(number for number in OFF if table < number < end)}
 
 
 def switched_on(*lines: int) -> str:
@@ -75,4 +89,4 @@ def test_every_setting_has_its_line() -> None:
     shown = {match[1] for line in LINES if (match := re.match(r"#?(\w+) = ", line))}
     tables = (AgentTable, LimitsTable, AgentPermissionsTable, BudgetTable, ProjectTable)
     every = {"default", *(key for table in tables for key in table.model_fields)}
-    assert shown == every - {"limits", "permissions", "engine"}
+    assert shown - ENGINES == every - {"limits", "permissions"}
