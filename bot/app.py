@@ -60,6 +60,9 @@ log = structlog.get_logger(__name__)
 CONNECTION_CLOSE = 15.0
 """Seconds that Discord's connection and the store have for their ends, and a little."""
 
+STORE_PATIENCE = 5.0
+"""Seconds that a database which is away is waited for once the work is over."""
+
 DISCORD_GUILD_READY = 2.0
 LOCAL_GUILD_READY = 0.1
 """Seconds without news of a further server after which the bot counts as ready."""
@@ -321,6 +324,8 @@ async def running_bot(
                 yield Bot(dispatcher, pool, gateway, gateway.ready, watch.address)
             finally:
                 await _take_down(dispatcher, gateway, store, lease)
+                # What is shielded may wait for a database that is away; nobody would end that wait later.
+                store.leave(STORE_PATIENCE)
                 work.cancel_scope.cancel()
         gateway.close()
 

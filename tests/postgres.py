@@ -59,7 +59,8 @@ class Server:
     port: int
 
     def url(self, name: str = "postgres", schema: str = "") -> str:
-        path = f"&options=-csearch_path%3D{schema}" if schema else ""
+        # Named after the schema, by which its connections are found.
+        path = f"&options=-csearch_path%3D{schema}&application_name=weft%20{schema}" if schema else ""
         return f"postgresql:///{name}?host={self.directory}&port={self.port}&user=weft{path}"
 
     def tcp_url(self, port: int | None = None, name: str = "postgres", schema: str = "") -> str:
@@ -125,6 +126,14 @@ def fresh(on: Server | None = None) -> str:
     return there.url(schema=name)
 
 
+def end_connections(url: str) -> None:
+    """Have the server end all connections to this schema but the one that asks."""
+    schema = url.partition("search_path%3D")[2].partition("&")[0]
+    with psycopg.connect(url, autocommit=True) as connection:
+        ours = "application_name = %s AND pid <> pg_backend_pid()"
+        connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}", [f"weft {schema}"])
+
+
 def rows(url: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
         return connection.execute(statement.encode()).fetchall()
@@ -162,6 +171,7 @@ class OwnServer:
         return Server(self.directory, self.port)
 
     def start(self) -> None:
+        """Start it; it ends with the thread that has called this, if nobody has ended it before."""
         self._process = _started(self.directory, self.port, "127.0.0.1", durable=self._durable)
         _answering(self.server)
 

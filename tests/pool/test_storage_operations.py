@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from pool.storage import database
 from pool.storage.backlog import MOST_TRANSCRIPTS, Backlog
 from pool.storage.database import Database
 from pool.storage.decisions import Decide, Decisions, KeepRule, RevokeRule
-from pool.storage.model import Operation
+from pool.storage.model import Operation, StorageLimits
 from pool.storage.operations import (
     Accept,
     All,
@@ -19,6 +20,7 @@ from pool.storage.operations import (
     Forget,
     KeepCard,
     Notice,
+    Prune,
     SavePendingReply,
     See,
     Shown,
@@ -27,8 +29,10 @@ from pool.storage.operations import (
     Thread,
     TurnOf,
 )
+from pool.storage.postgres import Postgres
 from pool.storage.sessions import Claims, ClaimSession, KnownSessions, NoteSession, SetClaim
 from pool.storage.spending import Spend, Spending
+from pool.storage.tables import DECISIONS, PLACES, PROMPTS, SESSIONS, SPENDING, THREADS, TRANSCRIPTS
 from pool.storage.transcripts import CountTranscripts, KeepTranscript, TranscriptsOf
 from pool.storage.work import KeepSchedule, KeepWorkTree
 from pool.store import (
@@ -43,6 +47,7 @@ from pool.store import (
     SeenPlace,
     SessionClaim,
 )
+from tests import postgres
 from tests.pool.samples import decision, rule, schedule, spent, transcript, work_tree
 from tests.repeat import long_run
 
@@ -81,7 +86,7 @@ def any_change(rng: random.Random) -> Change:
     )
 
 
-def contents(base: Database) -> list[object]:
+def contents(base: Database | Postgres, number: int = 0) -> list[object]:
     questions: list[Operation[Any]] = [All(OpenPrompt), All(PendingReply), All(SeenPlace), All(KeptNotice)]
     questions += [All(KeptCard), All(KeptRule), Decisions(99), Decisions(9, thread_id=1, since=decision(50).at)]
     questions += [*(ask for thread in (1, 2, 3) for ask in (TranscriptsOf(thread, 9), CountTranscripts(thread)))]
@@ -89,7 +94,9 @@ def contents(base: Database) -> list[object]:
     questions += [All(KeptWorkTree), All(KeptSchedule)]
     questions += [Claims(), KnownSessions(("a", "b", "c"))]
     known = [accept(message_id) for message_id in range(1, 5)]
-    return [answer.value for answer in base.apply([*questions, *known])]
+    asked = [*questions, *known]
+    answers = base.apply(asked) if isinstance(base, Database) else base.apply(asked, number)
+    return [answer.value for answer in answers]
 
 
 def test_a_folded_backlog_leads_to_the_same_file_as_every_change_did() -> None:
@@ -120,6 +127,40 @@ def fold(rng: random.Random) -> None:
     finally:
         one_by_one.close()
         folded.close()
+
+
+@postgres.needed
+def test_both_databases_do_the_same() -> None:
+    """R6, R9: the same changes lead to the same rows, forgetting included."""
+    on_both(range(4))
+
+
+@postgres.needed
+@pytest.mark.soak
+def test_both_databases_do_the_same_in_a_long_run() -> None:
+    """R6, R9"""
+    on_both(range(4, 4 + long_run(300, 20)))
+
+
+def any_prune(rng: random.Random) -> Operation[int]:
+    table = rng.choice([PROMPTS, THREADS, PLACES, DECISIONS, TRANSCRIPTS, SPENDING, SESSIONS])
+    most = rng.randint(0, 30) if table is TRANSCRIPTS else None
+    return Prune(table, rng.randint(0, 99), rng.randint(0, 5), rng.randint(1, 3), most)
+
+
+def on_both(seeds: Iterable[int]) -> None:
+    for seed in seeds:
+        rng, there = random.Random(seed), Postgres(postgres.emptied(), StorageLimits())
+        here = database.open_memory()
+        try:
+            for number in range(1, 4):
+                batch = [rng.choice([any_change, any_prune])(rng) for _ in range(rng.randint(1, 25))]
+                claim = ClaimSession(SessionClaim(number, rng.choice("abc"), ""), (rng.randint(1, 3),))
+                assert here.apply([*batch, claim]) == there.apply([*batch, claim], 2 * number)
+                assert contents(here) == contents(there, 2 * number + 1)
+        finally:
+            here.close()
+            there.close()
 
 
 def test_a_prompt_that_ended_keeps_its_first_outcome_and_drops_its_reply() -> None:

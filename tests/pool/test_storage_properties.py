@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import StorageLimits
+from pool.storage.postgres_ledger import open_database_store
 from pool.store import AcceptedPrompt, KeptCard, SeenPlace
+from tests import postgres
 from tests.pool.memory import MemoryStore
 from tests.pool.samples import decision, rule
 from tests.repeat import long_run
@@ -83,6 +86,18 @@ async def answers(store: SessionStore, calls: list[Call]) -> list[Any]:
     return [found[index] for index in range(len(calls))]
 
 
+async def walk_on_a_server(url: str, rng: random.Random) -> None:
+    """Walk with restarts, and with connections that the server ends in the middle."""
+    model, limits = MemoryStore(), StorageLimits(pause_first=0.01)
+    for _ in range(rng.randint(1, 2)):
+        async with open_database_store(url, limits) as store:
+            for _ in range(rng.randint(1, 5)):
+                calls = [any_call(rng) for _ in range(rng.randint(1, 9))]
+                assert await answers(store, calls) == await answers(model, calls)
+                if rng.random() < 0.3:
+                    await anyio.to_thread.run_sync(postgres.end_connections, url)
+
+
 async def walk(path: Path, rng: random.Random) -> None:
     model = MemoryStore()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -110,6 +125,28 @@ async def test_the_file_answers_as_memory_does(tmp_path: Path) -> None:
 async def test_the_file_answers_as_memory_does_in_a_long_run(tmp_path: Path, part: int) -> None:
     """R2, R6"""
     await walks(tmp_path, range((part + 1) * 1000, (part + 1) * 1000 + long_run(300, 20)))
+
+
+@postgres.needed
+@pytest.mark.asyncio
+async def test_a_server_answers_as_memory_does() -> None:
+    """R2, R9: over restarts and lost connections."""
+    with anyio.fail_after(60):
+        await server_walks(range(6))
+
+
+@postgres.needed
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.asyncio
+async def test_a_server_answers_as_memory_does_in_a_long_run() -> None:
+    """R2, R9"""
+    await server_walks(range(1000, 1000 + long_run(400, 40)))
+
+
+async def server_walks(seeds: Iterable[int]) -> None:
+    for seed in seeds:
+        await walk_on_a_server(await anyio.to_thread.run_sync(postgres.emptied), random.Random(seed))
 
 
 async def walks(tmp_path: Path, seeds: Iterable[int]) -> None:
