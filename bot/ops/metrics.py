@@ -218,7 +218,7 @@ def _work(parts: Parts) -> Iterator[Metric]:
     )
     schedules = {"active": parts.schedules.active, "paused": parts.schedules.paused}
     yield _gauges("weft_schedules", "Prompts that run again and again.", "state", schedules)
-    yield GaugeMetricFamily("weft_store_trouble", "1 while the store works in memory.", value=bool(store.trouble))
+    yield GaugeMetricFamily("weft_store_trouble", "1 while nothing can be saved.", value=bool(store.trouble))
     yield GaugeMetricFamily("weft_store_backlog", "Calls and changes not in the file yet.", value=store.behind)
     yield GaugeMetricFamily("weft_gateway_connected", "1 while Discord can be heard.", value=discord.connected)
     if discord.latency_seconds is not None:

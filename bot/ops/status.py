@@ -184,7 +184,7 @@ def _outcomes(outcomes: dict[str, int]) -> str:
 
 def _store(parts: Parts) -> str:
     if parts.store.trouble:
-        return f"failing: {parts.store.trouble}; {parts.store.behind} changes are only in memory"
+        return f"failing: {parts.store.trouble}; {parts.store.behind} changes are not saved yet"
     return "healthy"
 
 

@@ -107,7 +107,9 @@ class DatabaseLedger:
     def _away(self, fault: StorageFault) -> None:
         if not self._fault:
             log.error("store.away", database=self._where, reason=str(fault))
-        self._fault = f"{fault}: nothing is saved until it is back, and what needs that waits"
+        # The people in Discord need not know where it is; the log does.
+        words = str(fault).replace(f" at {self._where}", "").replace(f" ({self._where})", "")
+        self._fault = f"{words}: nothing is saved until it is back, and what needs that waits"
         self._heard = self._clock()
 
     def _back(self) -> None:

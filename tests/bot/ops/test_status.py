@@ -68,7 +68,7 @@ def test_a_bot_that_stands_by_tells_for_whom() -> None:
         ({"discord": DiscordHealth(connected=True, latency_seconds=None)}, "Discord   connected"),
         (
             {"store": StoreHealth(trouble="disk full", behind=7)},
-            "Store     failing: disk full; 7 changes are only in memory",
+            "Store     failing: disk full; 7 changes are not saved yet",
         ),
         ({"outcomes": {"answered": 0}}, "Messages  none so far"),
         (

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from bot.cli import main
@@ -24,6 +27,16 @@ from tests import postgres
 from tests.pool.samples import decision
 from tests.pool.test_storage_operations import any_change, contents
 from tests.postgres import rows
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Leave the logging of this process as it was."""
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    yield
+    root.handlers[:], root.level = before
+    structlog.reset_defaults()
 
 
 def move(*arguments: str, **settings: str) -> Result:
