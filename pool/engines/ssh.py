@@ -115,7 +115,7 @@ class SshEngine:
 
     async def _home(self, spec: LaunchSpec, thread: str) -> str:
         """Return the host on which a thread's files are; "": none, several, or nobody knows."""
-        if self._settings.shared or len(self._hosts) == 1 or not thread or thread not in spec.cwd:
+        if self._settings.shared or len(self._hosts) == 1 or base_of(spec.cwd, thread) == spec.cwd:
             return ""
         return await self._homes.of(thread, spec.cwd)
 
@@ -241,7 +241,7 @@ class SshEngine:
         else:
             self._answered(state, answer[0])
             if have is not None:
-                have[state.name] = [directories[int(number)] for what, number in answer if what == "has"]
+                have[state.name] = [directories[int(line[1])] for line in answer if line[0] == "has"]
 
     async def nodes(self) -> Sequence[NodeStatus]:
         await self._ask_for_memory(_FRESH, list(self._hosts.values()))
@@ -276,7 +276,12 @@ class SshEngine:
     async def _ended(self, host: SshHost, mark: str) -> list[str]:
         """End what carries a mark; return the script's answer: ``ended``, how many agents, and what is left."""
         seconds = self._settings.connect_timeout + _CALL
-        return (await self._client.ask(host, "end", steps(_QUICK), arguments=(mark,), seconds=seconds))[-1]
+        answer = (await self._client.ask(host, "end", steps(_QUICK), arguments=(mark,), seconds=seconds))[-1]
+        if answer[0] != "ended" or not answer[1].isdecimal():
+            raise SshFailure(
+                SpawnFailure.OTHER, "its processes could not be listed: `weft doctor` says what is missing"
+            )
+        return answer
 
     async def _end_marked(self, host: SshHost, mark: str) -> bool:
         try:

@@ -80,8 +80,9 @@ def steps(limits: StopLimits) -> dict[str, str]:
 
 def base_of(directory: str, thread: str) -> str:
     """Return the part of a working directory that has to be there: what comes before the thread's own."""
-    head, found, _ = directory.partition(thread) if thread else (directory, "", "")
-    return (head.rpartition("/")[0] or "/") if found else directory
+    # A single digit is no thread's, and may stand in any path.
+    found = re.search(rf"(?<!\d){re.escape(thread)}(?!\d)", directory) if len(thread) > 1 else None
+    return (directory[: found.start()].rpartition("/")[0] or "/") if found else directory
 
 
 class Frames:

@@ -115,6 +115,22 @@ async def test_a_session_that_the_server_ends_is_lost_and_its_tree_with_it(ssh_s
 
 @pytest.mark.soak
 @pytest.mark.asyncio
+async def test_a_stop_that_can_not_be_confirmed_is_bounded_and_made_up_for(ssh_server: Server, workplace: Path) -> None:
+    """P9: on a connection of which nobody knows yet that it is dead."""
+    async with made_bed(ssh_server, workplace) as bed:
+        async with matrix.talking(matrix.scripted(bed, start={"ignore_eof": True})) as talk:
+            bed.cuts = "silent"
+            await bed.cut(talk.agent)
+            begun = anyio.current_time()
+        assert anyio.current_time() - begun < matrix.LIMIT / 2
+        assert talk.connection.stop_report is not None
+        assert talk.connection.stop_report.left == (talk.agent.place,)
+        await bed.mend()
+        await matrix.until_gone(bed)
+
+
+@pytest.mark.soak
+@pytest.mark.asyncio
 async def test_a_host_that_is_gone_for_good_costs_one_try(ssh_server: Server, workplace: Path) -> None:
     """P6: the others get the agents; if there are none, the start says why, and may be tried again."""
     async with made_bed(ssh_server, workplace) as bed:

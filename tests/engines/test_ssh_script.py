@@ -211,6 +211,8 @@ def test_the_doctor_hears_of_what_is_missing(tmp_path: Path) -> None:
         ("/srv/work", "77", "/srv/work"),
         ("/77", "77", "/"),
         ("/srv/work", "", "/srv/work"),
+        ("/srv/1770/77", "77", "/srv/1770"),
+        ("/srv/work0", "0", "/srv/work0"),
     ],
 )
 def test_only_a_threads_own_part_of_a_path_is_made(directory: str, thread: str, base: str) -> None:
