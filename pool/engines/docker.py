@@ -242,7 +242,7 @@ class DockerEngine:
             self._unswept = state
             return Swept(0, (f"{self.name}: {self._words(fault)}",))
         # Not what this very run has started: a daemon that comes back late is swept late.
-        names = [one["Names"][0].lstrip("/") for one in found if one["Labels"].get(RUN) != self._run]
+        names = [name for name, labels in found.items() if labels.get(RUN) != self._run]
         left = set(names)
         limiter = anyio.CapacityLimiter(_AT_ONCE)
 

@@ -25,7 +25,7 @@ async def check(client: DockerClient, settings: DockerSettings) -> Sequence[Engi
     """Look at each; the first that fails ends it, as the rest could only fail, too. Bounded."""
     findings: list[EngineFinding] = []
     with anyio.move_on_after(_LONGEST) as bound:
-        for look in (_reach, _image, _container):
+        for look in (_reach, _image, _container, _guard):
             found = await look(client, settings)
             findings += found
             if not all(one.ok for one in found):
@@ -50,11 +50,16 @@ async def _reach(client: DockerClient, settings: DockerSettings) -> list[EngineF
         return [EngineFinding(False, f"{what}: {fault.message}", fix)]
     memory = int(info.get("MemTotal") or 0) / (1 << 30)
     node = f"{info.get('Name') or 'a daemon'}, {info.get('NCPU', '?')} CPUs, {memory:.1f} GB"
-    found = [EngineFinding(True, f"{settings.url}: {version.get('Version')}, API {version.get('ApiVersion')}, {node}")]
-    if settings.unguarded:
-        fix = "set tls_cert and tls_key, and let the daemon ask for them (--tlsverify)"
-        found.append(EngineFinding(False, f"whoever reaches {settings.url} is root on that machine", fix))
-    return found
+    what = f"{settings.url}: {version.get('Version')}, API {version.get('ApiVersion')}, {node}"
+    return [EngineFinding(True, what)]
+
+
+async def _guard(client: DockerClient, settings: DockerSettings) -> list[EngineFinding]:
+    del client
+    if not settings.unguarded:
+        return []
+    fix = "set tls_cert and tls_key, and let the daemon ask for them (--tlsverify)"
+    return [EngineFinding(False, f"whoever reaches {settings.url} is root on that machine", fix)]
 
 
 async def _image(client: DockerClient, settings: DockerSettings) -> list[EngineFinding]:
@@ -69,12 +74,14 @@ async def _image(client: DockerClient, settings: DockerSettings) -> list[EngineF
     if settings.pull == "never":
         return [EngineFinding(False, f"the image {image} is not there", "build or load it there, or set pull")]
     try:
-        await client.pullable(image)
+        asked = await client.pullable(image)
     except DockerFault as fault:
         what = f"the image {image} is not there, and its registry says: {without_secrets(fault.message)}"
         return [EngineFinding(False, what, "correct image, or fetch it there by hand after logging in")]
     # Not fetched for a look: that may take minutes.
-    return [EngineFinding(True, f"the image {image} is fetched at the first start")]
+    return [
+        EngineFinding(True, f"the image {image} is fetched at the first start{'' if asked else ', if it can be had'}")
+    ]
 
 
 async def _container(client: DockerClient, settings: DockerSettings) -> list[EngineFinding]:

@@ -6,10 +6,11 @@ client library makes the requests; the streams are `pool.engines.docker_stream`'
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -29,6 +30,7 @@ CALL: Final = 10.0
 _PORTS = {False: 2375, True: 2376}
 _NO_CONNECTION = 900
 _POLL = 0.1
+_MOST_WORDS = 500
 _DEPTH = 8
 _CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """TLS that was cut off says nothing of rights."""
@@ -141,9 +143,12 @@ class DockerClient:
                     if text != told:
                         progress(told := text)
 
-    async def pullable(self, name: str) -> None:
-        """Return if the image's registry has it, which the daemon asks."""
+    async def pullable(self, name: str) -> bool:
+        """Return if the image's registry has it, which the daemon asks; False: this one does not ask."""
+        if await self._is_podman():
+            return False
         await self._get(f"distribution/{quote(name)}/json")
+        return True
 
     async def _get(self, path: str, seconds: float = CALL) -> None:
         async with self._calling(seconds):
@@ -153,9 +158,12 @@ class DockerClient:
         """Make a request that the library has no call for; within `_calling`."""
         assert self._session
         async with self._session.request(method, f"{self._base}/{path}") as answer:
-            if answer.status != HTTPStatus.OK:
-                raise DockerFault(str((await answer.json())["message"]), answer.status)
-            return await answer.text()
+            text = await answer.text()
+        if answer.status != HTTPStatus.OK:
+            with suppress(ValueError, KeyError, TypeError):
+                text = str(json.loads(text)["message"])
+            raise DockerFault(text.strip()[:_MOST_WORDS], answer.status)
+        return text
 
     # --- containers ----------------------------------------------------------------------------------------------
 
@@ -170,16 +178,20 @@ class DockerClient:
 
     async def wait(self, container: str) -> int:
         """Return the exit status of a container that was started, once it has ended; not bounded."""
-        async with self._calling(None) as docker:
-            if self._podman is None:
-                engines = {one.get("Name") for one in (await docker.version()).get("Components") or ()}
-                self._podman = _PODMAN in engines
-            if self._podman:
+        if await self._is_podman():
+            async with self._calling(None):
                 return int(await self._send("POST", f"{_LIBPOD}/containers/{container}/wait?interval=500ms"))
+        async with self._calling(None) as docker:
             ended = await docker.containers.container(container).wait()
         if fault := (ended.get("Error") or {}).get("Message"):
             raise DockerFault(fault, HTTPStatus.INTERNAL_SERVER_ERROR)
         return int(ended["StatusCode"])
+
+    async def _is_podman(self) -> bool:
+        if self._podman is None:
+            components = (await self.version()).get("Components") or ()
+            self._podman = _PODMAN in {one.get("Name") for one in components}
+        return self._podman
 
     async def inspect(self, container: str, seconds: float = CALL) -> Mapping[str, Any]:
         async with self._calling(seconds) as docker:
@@ -211,12 +223,13 @@ class DockerClient:
                 else:
                     return True
 
-    async def containers(self, labels: Mapping[str, str], seconds: float = CALL) -> list[Mapping[str, Any]]:
-        """Return all containers with these labels, also those that have ended."""
+    async def containers(self, labels: Mapping[str, str], seconds: float = CALL) -> dict[str, Mapping[str, str]]:
+        """Return the labels of all containers with these labels, those that have ended included, by their names."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         async with self._calling(seconds) as docker:
             found = await docker.containers.list(all=True, filters=filters)
-            return [{"Names": one["Names"], "Labels": one["Labels"]} for one in found]
+            # One that is just being removed may have no name any more.
+            return {(one["Names"] or [one.id])[0].lstrip("/"): one["Labels"] or {} for one in found}
 
     # --- streams -------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,7 @@ class Container:
     status: str = "created"
     code: int = 0
     oom: bool = False
+    nameless: bool = False
     signals: list[str] = field(default_factory=list)
     stdin: bytearray = field(default_factory=bytearray)
     eof: bool = False
@@ -159,6 +160,7 @@ class FakeDocker:
         self.images = {IMAGE}
         self.pulled: list[dict[str, Any]] = []
         self.memory = 8 << 30
+        self.version: dict[str, Any] = {"Version": "20.10", "ApiVersion": "1.41"}
         self.executed: Callable[[list[str], bytes], tuple[int, bytes, bytes]] = lambda _, stdin: (0, stdin, b"")
         self._execs: dict[str, tuple[list[str], list[int]]] = {}
         self._tasks: anyio.abc.TaskGroup
@@ -280,6 +282,7 @@ class FakeDocker:
         yield r"GET /containers/(.+)/json", self._inspect
         yield r"POST /containers/(.+)/start", self._start
         yield r"POST /containers/(.+)/wait", self._wait
+        yield r"POST /libpod/containers/(.+)/wait", self._libpod_wait
         yield r"POST /containers/(.+)/kill", self._kill
         yield r"POST /containers/(.+)/exec", self._exec
         yield r"DELETE /containers/(.+)", self._delete
@@ -290,7 +293,7 @@ class FakeDocker:
     async def _about(self, what: str, *_: Any) -> Answer:
         if what == "info":
             return Answer(200, {"Name": "fake-host", "MemTotal": self.memory, "NCPU": 2})
-        return Answer(200, {"Version": "20.10", "ApiVersion": "1.41"} if what == "version" else {})
+        return Answer(200, self.version if what == "version" else {})
 
     async def _image(self, name: str, *_: Any) -> Answer:
         return Answer(200, {"Id": "1"}) if name in self.images else Answer(404, f"No such image: {name}")
@@ -314,7 +317,8 @@ class FakeDocker:
     async def _list(self, query: Mapping[str, str], _: Any) -> Answer:
         wanted = [label.split("=") for label in json.loads(query["filters"])["label"]]
         found = [one for one in self.containers.values() if all(one.config["Labels"].get(k) == v for k, v in wanted)]
-        return Answer(200, [{"Id": o.id, "Names": [f"/{o.name}"], "Labels": o.config["Labels"]} for o in found])
+        names = {one.id: None if one.nameless else [f"/{one.name}"] for one in found}
+        return Answer(200, [{"Id": one.id, "Names": names[one.id], "Labels": one.config["Labels"]} for one in found])
 
     async def _inspect(self, name: str, *_: Any) -> Answer:
         one = self.named(name)
@@ -329,6 +333,11 @@ class FakeDocker:
         one = self.named(name)
         await one.ended.wait()
         return Answer(200, {"StatusCode": one.code})
+
+    async def _libpod_wait(self, name: str, *_: Any) -> Answer:
+        one = self.named(name)
+        await one.ended.wait()
+        return Answer(200, str(one.code).encode())
 
     async def _kill(self, name: str, query: Mapping[str, str], _: Any) -> Answer:
         one = self.named(name)

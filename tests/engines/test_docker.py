@@ -264,6 +264,16 @@ async def test_a_wait_that_breaks_off_is_asked_again(tmp_path: Path) -> None:
             assert (await agent.wait()).returncode == 4
 
 
+async def test_podman_is_asked_by_its_own_api_how_a_container_ended(tmp_path: Path) -> None:
+    async with world(tmp_path) as (docker, engine):
+        docker.version["Components"] = [{"Name": "Podman Engine"}]
+        async with started(engine) as agent:
+            await until_seen(docker, "/libpod/containers")
+            docker.only.end(6)
+            assert (await agent.wait()).returncode == 6
+        assert not any(one.startswith("POST /containers") and "/wait" in one for one in docker.seen)
+
+
 async def test_streams_that_are_cut_while_the_container_runs_are_a_lost_connection(tmp_path: Path) -> None:
     async with world(tmp_path) as (docker, engine):
         docker.program = stubborn
@@ -463,6 +473,7 @@ async def test_a_sweep_ends_what_an_earlier_run_left_and_nothing_else(tmp_path: 
             left = [await earlier.start(launch()) for _ in range(3)]
             other = await earlier.start(launch(labels={"state": "s2", "agent": "claude", "thread": "1"}))
             docker.named(left[0].place.split()[1]).end(0)
+            docker.named(left[1].place.split()[1]).nameless = True
         mine = await engine.start(launch())
         docker.faults.append(Fault("DELETE", Answer(400, "no")))
         swept = await engine.sweep("s1")
@@ -524,6 +535,11 @@ async def test_the_doctor_finds_the_daemon_the_image_and_a_container(tmp_path: P
         assert [one.ok for one in findings] == [True, True, True]
         assert "fake-host" in findings[0].what
         assert docker.containers == {}
+    async with world(tmp_path, image="other/x") as (docker, engine):
+        docker.version["Components"] = [{"Name": "Podman Engine"}]  # which asks no registry before it has to
+        finding = (await engine.check())[-1]
+        assert finding.ok
+        assert finding.what.endswith("is fetched at the first start, if it can be had")
     for image, ok, words in [("known/x", True, "is fetched at the first start"), ("other/x", False, "token=…")]:
         async with world(tmp_path, image=image) as (_, engine):
             finding = (await engine.check())[-1]
