@@ -33,7 +33,10 @@ _READ_SIZE: Final = 256 * 1024
 _SETTLE: Final = 0.5
 """Seconds between the end of the streams and the look whether the container runs on without them."""
 _ASKS: Final = 3
-"""How often a daemon is asked, with a second in between, before an agent is given up."""
+_PATIENCE: Final = 3.0
+"""How often a daemon is asked, and how long it may take each time, before an agent is given up."""
+_UNDERSTOOD: Final = 30.0
+"""Seconds for which the end of a stream is held back, at most."""
 _LONG: Final = 30.0
 """Seconds after which a call that breaks off was not refused."""
 _SIGNALLED: Final = 128
@@ -77,17 +80,26 @@ class _Stdin(anyio.abc.ByteSendStream):
 
 
 class _Output(anyio.abc.ByteReceiveStream):
-    """One channel of a container; ``ended`` is set once it was read to its end."""
+    """One channel of a container.
+
+    Attributes:
+        ended: set once it was read to its end.
+        understood: set once it is known what that means; its reader hears of the end no earlier.
+    """
 
     def __init__(self, streams: Hijacked) -> None:
         self._streams = streams
         self.ended = anyio.Event()
+        self.understood = anyio.Event()
 
     async def receive(self, max_bytes: int = _READ_SIZE) -> bytes:
         try:
             return (await self._streams.receive(max_bytes))[1]
         except _CLOSED:
             self.ended.set()
+            # An end without a reason would be taken for the agent's own doing.
+            with anyio.move_on_after(_UNDERSTOOD):
+                await self.understood.wait()
             raise
 
     async def aclose(self) -> None:
@@ -114,6 +126,7 @@ class DockerAgent:
         self.node = container.node
         self.stdin: anyio.abc.ByteSendStream = _Stdin(streams[0])
         self._stdout, self._stderr = _Output(streams[0]), _Output(streams[1])
+        self._stderr.understood.set()  # nobody concludes anything from its end
         self.stdout: anyio.abc.ByteReceiveStream = self._stdout
         self.drained = anyio.Event()
         self._client = client
@@ -182,6 +195,7 @@ class DockerAgent:
             return False
         self._exit = ended
         self._ended.set()
+        self._stdout.understood.set()
         log.info("agent.ended", place=self.place, how=ended.describe())
         return True
 
@@ -211,9 +225,9 @@ class DockerAgent:
     async def _answers(self) -> bool:
         for _ in range(_ASKS):
             with suppress(DockerFault):
-                await self._client.ping()
+                await self._client.ping(_PATIENCE)
                 return True
-            await anyio.sleep(1.0)
+            await anyio.sleep(_SETTLE)
         return False
 
     async def _reason(self) -> str:
@@ -231,7 +245,11 @@ class DockerAgent:
     async def _watch_streams(self) -> None:
         """Give the agent up if both its streams have ended and the container runs on: nobody hears it any more."""
         await self._stdout.ended.wait()
-        await self._stderr.ended.wait()
+        with anyio.move_on_after(_SETTLE):
+            await self._stderr.ended.wait()
+        if not self._stderr.ended.is_set():
+            self._stdout.understood.set()  # the agent itself has closed its stdout
+            await self._stderr.ended.wait()
         while True:
             await anyio.sleep(_SETTLE)
             try:

@@ -229,7 +229,9 @@ async def test_a_daemon_that_goes_away_is_told_and_what_ran_is_ended_once_it_is_
             await docker.go_down()
             with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)):
                 await agent.stdout.receive()
-            ended = await agent.wait()
+            # Known before the end is heard: who hears of an end without a reason takes it for the agent's doing.
+            ended = agent.exit()
+            assert ended
             assert (ended.returncode, ended.unreachable, ended.reason) == (None, True, AWAY)
             assert (await agent.stop(LIMITS)).left == (agent.place,)
             with pytest.raises(AgentSpawnError) as caught:
@@ -264,6 +266,18 @@ async def test_a_wait_that_breaks_off_is_asked_again(tmp_path: Path) -> None:
             assert (await agent.wait()).returncode == 4
 
 
+async def test_an_agent_that_closes_its_stdout_alone_is_not_lost(tmp_path: Path) -> None:
+    async with world(tmp_path) as (docker, engine):
+        docker.program = stubborn
+        async with started(engine) as agent:
+            assert await agent.stdout.receive() == b"ready"
+            (_, out), _ = docker.only.listeners
+            await out.aclose()
+            with pytest.raises(anyio.EndOfStream):
+                await agent.stdout.receive()
+            assert agent.exit() is None
+
+
 async def test_podman_is_asked_by_its_own_api_how_a_container_ended(tmp_path: Path) -> None:
     async with world(tmp_path) as (docker, engine):
         docker.version["Components"] = [{"Name": "Podman Engine"}]
@@ -286,7 +300,8 @@ async def test_streams_that_are_cut_while_the_container_runs_are_a_lost_connecti
             assert await agent.stdout.receive() == b"cut off in the"
             with pytest.raises(anyio.BrokenResourceError):
                 await agent.stdout.receive()
-            ended = await agent.wait()
+            ended = agent.exit()
+            assert ended
             assert (ended.unreachable, ended.reason) == (True, "the connection to the container was lost")
         assert docker.containers == {}
 

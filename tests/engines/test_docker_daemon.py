@@ -15,9 +15,11 @@ import anyio.to_thread
 import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
+from acp.snapshot import Ending, TurnSnapshot
 from pool.engines.docker import STATE, DockerEngine, Watch
 from pool.engines.docker_settings import DockerSettings
 from pool.engines.model import PoolEngine, RemoteAgent
+from tests.agents import Step
 from tests.engines import docker_daemon, matrix
 from tests.engines.docker_daemon import IMAGE, PYTHON, VOLUMES, Daemon
 from tests.repeat import in_soak, long_run
@@ -194,11 +196,20 @@ async def test_what_only_containers_can(daemon: Daemon, name: str) -> None:
 @pytest.mark.asyncio
 async def test_a_daemon_that_crashes_is_told_and_its_containers_go_when_it_is_back(daemon: Daemon) -> None:
     async with bed_on(daemon) as bed:
-        async with matrix.talking(matrix.scripted(bed, start={"ignore_eof": True})) as talk:
-            assert (await talk.ask()).text == "hello"
-            await anyio.to_thread.run_sync(daemon.crash)
-            ended = await talk.connection.wait_exited()
-            assert ended.unreachable
+        hang: list[Step] = [{"text": "working"}, {"hang": True}]
+        async with matrix.talking(matrix.scripted(bed, hang, start={"ignore_eof": True})) as talk:
+            shown: list[TurnSnapshot] = []
+
+            async def first() -> None:
+                shown.append(await talk.ask())
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(first)
+                await talk.until_said("working")
+                await anyio.to_thread.run_sync(daemon.crash)
+            assert shown[0].ending is Ending.AGENT_DIED
+            assert shown[0].exit
+            assert shown[0].exit.unreachable
         await anyio.to_thread.run_sync(daemon.start)
         await matrix.until_gone(bed)
         async with matrix.talking(matrix.scripted(bed)) as talk:
