@@ -27,6 +27,7 @@ from tests import postgres
 from tests.pool.samples import decision
 from tests.pool.test_storage_operations import any_change, contents
 from tests.postgres import rows
+from tests.repeat import in_soak
 
 
 @pytest.fixture(autouse=True)
@@ -66,14 +67,15 @@ def every_row(directory: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 @postgres.needed
-def test_a_state_is_the_same_after_a_move_there_and_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [1, *in_soak(range(2, 8))])
+def test_a_state_is_the_same_after_a_move_there_and_back(tmp_path: Path, seed: int) -> None:
     """R9: every value of every row, and what is counted up goes on from there."""
-    url, source, back = postgres.fresh(), filled(tmp_path / "source"), tmp_path / "back"
+    url, source, back = postgres.fresh(), filled(tmp_path / "source", seed), tmp_path / "back"
     before = (source / "weft.db").read_bytes()
     done = move("--from", str(source), "--to", url)
     assert done.exit_code == 0, done.output
     total = sum(map(len, every_row(source).values()))
-    assert done.output.startswith(f"Copied {total} rows (cards: ")
+    assert done.output.startswith(f"Copied {total} rows (")
     assert "Next: set WEFT_DATABASE_URL to the new place, and start the bot. The old place is as it was." in done.output
     assert (source / "weft.db").read_bytes() == before
     assert rows(url, "SELECT identity FROM state") == [("f" * 32,)]
@@ -81,7 +83,7 @@ def test_a_state_is_the_same_after_a_move_there_and_back(tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
     assert f"set WEFT_STATE_DIR={back}" in done.output
     assert every_row(back) == every_row(source)
-    assert all(every_row(source).values()), "every table has rows"
+    assert seed > 1 or all(every_row(source).values()), "every table has rows"
     assert (back / "identity").read_text() == "f" * 32
     assert (back / "weft.db").stat().st_mode & 0o777 == 0o600
     file, old = (database.open_file(one / "weft.db", database.connect, 1) for one in (back, source))
