@@ -20,7 +20,7 @@ from acp.errors import AgentExit, AgentExited, SpawnFailure
 from acp.shutdown import Members, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
 from pool.engines.model import Ran
-from pool.engines.ssh_client import CLOSED, SshClient, SshConnection, SshFailure, refusal
+from pool.engines.ssh_client import CLOSED, SshClient, SshConnection, SshFailure
 from pool.engines.ssh_script import Frames, marked, steps
 from pool.engines.ssh_settings import SshHost
 
@@ -124,7 +124,7 @@ class SshAgent:
         # How it ended may still be in the pipe.
         if not over or not (self.drained.is_set() or now - self._ended_at > _DRAIN):
             return None
-        return self._lost(refusal(self._connection.words(), self.host.address).reason)
+        return self._lost(self._connection.loss(self._tail.text()))
 
     def _lost(self, reason: str) -> AgentExit:
         return AgentExit(None, self._tail.text(), f"{self.node}: {reason}", unreachable=True)
@@ -272,7 +272,7 @@ class SshAgent:
                         await self._end_command(connection)
                     await connection.close()
         if connection is not None and command.code is None and not (command.cut or bound.cancelled_caught):
-            raise AgentExited(self.exit() or self._lost(refusal(connection.words(), self.host.address).reason))
+            raise AgentExited(self.exit() or self._lost(connection.loss(command.stderr.decode(errors="replace"))))
         return Ran(None if command.cut else command.code, bytes(command.stdout), bytes(command.stderr))
 
     async def _end_command(self, connection: SshConnection) -> None:

@@ -39,7 +39,7 @@ _READ_SIZE = 256 * 1024
 _SOCKET_PATH = 80
 _END = 1.0
 _TRIES = 3
-_WORDS = 300
+_WORDS, _LAST = 300, 2
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ def refusal(words: str, address: str) -> SshFailure:
     """Return what ssh's last words mean."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     reason = (lines[-1] if lines else "ssh ended without a word")[:_WORDS]
-    low = words.lower()
+    low = " ".join(lines[-_LAST:]).lower()  # before them may stand a banner, which says anything
     for beginning, fix in _REFUSALS:
         if beginning in low:
             return SshFailure(SpawnFailure.RIGHTS, reason, fix)
@@ -131,6 +131,7 @@ class SshConnection:
         self.stderr: anyio.abc.ByteReceiveStream = process.stderr
         self._address = address
         self._words = words
+        self._said_before = 0
 
     async def greeting(self) -> list[str]:
         """Return the words of the script's first line; what a login prints before it is dropped.
@@ -146,6 +147,7 @@ class SshConnection:
                 if found and b"\n" in rest:
                     line, _, rest = rest.partition(b"\n")
                     self.stdout = Greeted(rest, self.stdout)
+                    self._said_before = len(self.words())
                     return self._understood(line.decode(errors="replace").split(" "))
         raise await self._no_greeting()
 
@@ -185,6 +187,19 @@ class SshConnection:
             return self._words.read_text(errors="replace")
         except OSError:
             return ""
+
+    def loss(self, stderr: str) -> str:
+        """Return why the connection ended, as ssh says.
+
+        Args:
+            stderr: what came on its stderr: there it says in the end that the host has hung up.
+        """
+        # What it said until it was greeted has nothing to do with it.
+        words = self.words()[self._said_before :].strip()
+        last = stderr.rstrip().rpartition("\n")[2]
+        if not words and last.startswith("Connection to "):
+            words = last
+        return refusal(words or "the connection has ended", self._address).reason
 
     async def close(self, *, read: bool = False) -> None:
         """End the ssh process, shielded and bounded; what it ran over there ends by the end of its input.

@@ -147,7 +147,9 @@ def _write_configuration(directory: Path) -> int:
         PasswordAuthentication no
         KbdInteractiveAuthentication no
         LogLevel QUIET
+        Banner {directory / "banner"}
     """
+    (directory / "banner").write_text("Welcome.\nPermission denied to all others.\nHave fun!\n\n")
     (directory / "sshd_config").write_text(settings)
     (directory / "ssh_config").write_text("Host *\n    HostKeyAlias weft-test\n    GlobalKnownHostsFile /dev/null\n")
     return port

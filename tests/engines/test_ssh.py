@@ -104,7 +104,7 @@ async def test_a_session_that_the_server_ends_is_lost_and_its_tree_with_it(ssh_s
                 session_of(talk.agent.whose.marker).kill()
                 lost = await talk.connection.wait_exited()
             assert lost.unreachable
-            assert lost.reason.startswith(f"{talk.agent.node}: ")
+            assert lost.reason == f"{talk.agent.node}: Connection to 127.0.0.1 closed by remote host."
             await matrix.until_gone(bed)
             # The host is well, and has the thread's files.
             spec = replace(matrix.scripted(bed, thread=4711), cwd=f"{workplace}/4711")

@@ -81,6 +81,7 @@ def test_hosts_that_tell_no_memory_fill_evenly() -> None:
         ("Timeout, server x not responding.\r\n", SpawnFailure.UNREACHABLE, ""),
         ("ssh: Could not resolve hostname x: Name or service not known", SpawnFailure.UNREACHABLE, "ssh x true"),
         ("No ED25519 host key is known for x\nHost key verification failed.\n", SpawnFailure.RIGHTS, "log in once"),
+        ("Permission denied to all others.\n\nHave fun!\nConnection reset.\n", SpawnFailure.UNREACHABLE, ""),
         ("a@x: Permission denied (publickey).\n", SpawnFailure.RIGHTS, "authorized_keys"),
         ("", SpawnFailure.UNREACHABLE, ""),
     ],
