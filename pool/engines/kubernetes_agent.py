@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import anyio
 import anyio.abc
@@ -194,7 +195,13 @@ class KubernetesAgent:
     def _how(self) -> AgentExit:
         pod = self._seen.pod or {}
         deleted = self._seen.gone or "deletionTimestamp" in pod.get("metadata", {})
-        return how_it_ended(pod, self._tail.text(), deleted=deleted and not self._stop_began)
+        ended = how_it_ended(pod, self._tail.text(), deleted=deleted and not self._stop_began)
+        if not self._stream.broken or self._stop_began or ended.reason:
+            return ended
+        # A pod's input ends with the connection, and an agent with its input: the cause is what has to be told.
+        if ended.returncode == 0:
+            return AgentExit(None, ended.stderr_tail, LOST, unreachable=True)
+        return replace(ended, reason=LOST)
 
     async def _look(self) -> str:
         """Ask about the pod; return why that did not work."""

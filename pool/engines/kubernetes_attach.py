@@ -103,7 +103,13 @@ class PodStream:
         self._answered = anyio.current_time()
         self._receiving = False
         self._input_over = False
+        self._was_cut = False
         self._scope = anyio.CancelScope()
+
+    @property
+    def broken(self) -> bool:
+        """Whether it ended with neither the server's word for it nor ours."""
+        return self.ended.is_set() and self.status is None and (self.lost or not self._was_cut)
 
     @property
     def can_end_input(self) -> bool:
@@ -223,6 +229,7 @@ class PodStream:
 
     def cut(self) -> None:
         """Have `run` end and close the websocket, whatever is on its way."""
+        self._was_cut = True
         self._scope.cancel()
 
     async def _ping(self) -> None:

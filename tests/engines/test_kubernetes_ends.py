@@ -12,7 +12,7 @@ import pytest
 
 from acp.errors import AgentExit
 from acp.shutdown import StopLimits, StopStage
-from pool.engines.kubernetes_agent import KubernetesAgent
+from pool.engines.kubernetes_agent import LOST, KubernetesAgent
 from tests.engines import matrix
 from tests.engines.kube_bed import SHORT, KubernetesBed, bed
 
@@ -96,6 +96,21 @@ async def test_a_restart_of_the_server_loses_the_connection_and_not_the_conversa
         await agent.stop(LIMITS)
         assert await one.running() == []
         await (await one.start()).stop(LIMITS)
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_ends_since_its_connection_broke_is_told_as_that(tmp_path: Path) -> None:
+    """P14: its own end, in order or not, is only the effect."""
+    ends = [
+        (("cat",), AgentExit(None, reason=LOST, unreachable=True)),
+        (("sh", "-c", "cat; exit 3"), AgentExit(3, reason=LOST)),
+    ]
+    async with bed(tmp_path) as one:
+        for argv, expected in ends:
+            agent = await one.start(*argv)
+            await one.api.restart()
+            assert await agent.wait() == expected
+            await agent.stop(LIMITS)
 
 
 @pytest.mark.asyncio
