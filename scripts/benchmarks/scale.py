@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,23 @@ async def _local() -> AsyncIterator[Bench]:
         yield Bench((sys.executable, "-I", "-S", str(PLAYER)), directory)
 
 
-ENGINES: dict[str, Open] = {"local": _local}
+@asynccontextmanager
+async def _daemon(kind: str) -> AsyncIterator[Bench]:
+    from tests.engines import docker_daemon
+    from tests.engines.test_docker_daemon import bed_on
+
+    if reason := docker_daemon.missing(kind):
+        pytest.skip(reason)
+    with docker_daemon.running(kind) as daemon:
+        async with bed_on(daemon) as bed:
+            yield Bench(bed.player, bed.directory, bed.engine)
+
+
+ENGINES: dict[str, Open] = {
+    "local": _local,
+    "docker": partial(_daemon, "docker"),
+    "podman": partial(_daemon, "podman"),
+}
 
 
 async def scale() -> Figures:
