@@ -2,7 +2,8 @@
 
 From the outside in: `durable` (the store), `writer` (its inbox), then for SQLite `ledger` (the file, or memory while
 the disk fails), `backlog` (what the file has yet to see) and `database` (transactions), and for PostgreSQL
-`postgres_ledger` (the server, or waiting for it) and `postgres` (transactions). Both share `operations` (what is
+`postgres_ledger` (the server, or waiting for it), `postgres` (transactions) and `postgres_server` (its errors). `lease`
+and `leadership` say which of several bots writes there. Both kinds share `operations` (what is
 written and read, now or later), `tables` and `steps` (how a database gets them). `reading` looks at the state of
 another process, and `move` copies one into another.
 """

@@ -32,7 +32,7 @@ from pool.storage.leadership import (
     holding,
 )
 from pool.storage.model import StateRefused, StorageLimits
-from pool.storage.postgres import LEASE_LOCK, MIGRATION_LOCK, connection_arguments, refuse_unfit, words_for
+from pool.storage.postgres_server import LEASE_LOCK, MIGRATION_LOCK, connection_arguments, refuse_unfit, words_for
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""A database on a PostgreSQL server: its connection, its transactions, and what its errors mean. For a worker thread.
+"""A database on a PostgreSQL server: its connection, its transactions and its tables. For a worker thread.
 
 No wait for the server is without an end: it has limits for connecting, for a lock, for a statement and for a network
 that swallows everything, and where the server itself hangs, the connection gives up. Nothing is repeated in here.
@@ -9,26 +9,23 @@ if the same operations come again, under the same number, it is seen there wheth
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from psycopg import conninfo
 from psycopg.abc import PQGen
 from sqlalchemy.pool import NullPool
 
-from pool.storage import steps
+from pool.storage import postgres_steps
 from pool.storage.model import (
     DAY,
     Answer,
     LeaseLost,
     Operation,
-    StateRefused,
     StateTooNew,
     StateTooOld,
     StorageFault,
@@ -36,17 +33,19 @@ from pool.storage.model import (
     T,
 )
 from pool.storage.operations import perform
+from pool.storage.postgres_server import (
+    KEEPALIVES_THERE,
+    MIGRATION_LOCK,
+    OWN_FAULTS,
+    connection_arguments,
+    faults,
+    is_fault,
+    refuse_unfit,
+)
 from pool.storage.tables import STATE
 
 Fence = Callable[[], int]
 """Gives the epoch in which this process may write; see `pool.storage.lease`."""
-
-OLDEST_SERVER: Final = 14
-
-# Of a schema, not of a database: several bots can have their state in one.
-LEASE_LOCK: Final = "hashtextextended('weft lease in ' || current_schema(), 0)"
-MIGRATION_LOCK: Final = "hashtextextended('weft migration in ' || current_schema(), 0)"
-"""Expressions for the key of an advisory lock."""
 
 _GRACE = 1.2  # how much longer than a statement may take its answer is waited for: the server is to say so itself
 _OLD_WRITERS = f"DELETE FROM writers WHERE at < extract(epoch FROM now()) - {30 * DAY}"  # noqa: S608  our own number
@@ -151,7 +150,7 @@ class Postgres:
             # 1. All of them together.
             try:
                 return self._transact(core, number if writes else None, lambda: _together(core, operations))
-            except _OWN_FAULTS as exc:
+            except OWN_FAULTS as exc:
                 if is_fault(exc):
                     raise
             # 2. Each behind its own savepoint: slower, and only when one of them is known to fail.
@@ -256,7 +255,7 @@ class Postgres:
                 found = format_of(core)
                 if found > newest():
                     raise _too_new(found)
-                for number, step in enumerate(steps.POSTGRES_STEPS, steps.POSTGRES_BEGAN):
+                for number, step in enumerate(postgres_steps.STEPS, postgres_steps.BEGAN):
                     for statement in step if number > found else ():
                         core.exec_driver_sql(statement)
                 values = {"format": newest()}
@@ -295,7 +294,7 @@ def _one_by_one(core: sa.Connection, operations: Sequence[Operation[Any]]) -> li
         try:
             with core.begin_nested():
                 answers.append(Answer(perform(core, operation)))
-        except _OWN_FAULTS as exc:
+        except OWN_FAULTS as exc:
             if is_fault(exc):
                 raise
             answers.append(Answer(error=exc))
@@ -308,7 +307,7 @@ def _too_new(found: int) -> StateTooNew:
 
 def newest() -> int:
     """Return the format that this version makes."""
-    return steps.POSTGRES_BEGAN + len(steps.POSTGRES_STEPS) - 1
+    return postgres_steps.BEGAN + len(postgres_steps.STEPS) - 1
 
 
 def format_of(core: sa.Connection) -> int:
@@ -325,19 +324,6 @@ def _raw(core: sa.Connection) -> _Connection:
     return raw
 
 
-def refuse_unfit(raw: psycopg.Connection[Any]) -> None:
-    """Refuse a server that is too old, and a database that can't hold every text.
-
-    Raises:
-        StateRefused: it is one.
-    """
-    version, encoding = raw.info.server_version // 10_000, raw.info.parameter_status("server_encoding")
-    if version < OLDEST_SERVER:
-        raise StateRefused(f"the server is PostgreSQL {version}: Weft needs {OLDEST_SERVER} or newer")
-    if encoding != "UTF8":
-        raise StateRefused(f"the database's encoding is {encoding}: make one with ENCODING 'UTF8' TEMPLATE template0")
-
-
 def _limit(raw: psycopg.Connection[Any], limits: StorageLimits) -> None:
     statement = int(limits.statement * 1000)
     settings: dict[str, object] = {
@@ -346,147 +332,10 @@ def _limit(raw: psycopg.Connection[Any], limits: StorageLimits) -> None:
         # A bot that is cut off in the middle must not keep its locks from whoever takes over.
         "idle_in_transaction_session_timeout": statement // 2,
         "tcp_user_timeout": statement,
-        **_KEEPALIVES_THERE,
+        **KEEPALIVES_THERE,
     }
     chosen = [f"set_config('{name}', '{value}', false)" for name, value in settings.items()]
     # What was acknowledged survives the server's crash; who has chosen more than that keeps it.
     now = "current_setting('synchronous_commit')"
     durable = f"set_config('synchronous_commit', CASE {now} WHEN 'off' THEN 'on' ELSE {now} END, false)"
     raw.execute(f"SELECT {', '.join(chosen)}, {durable}".encode())
-
-
-# --- where it is -----------------------------------------------------------------------------------------------------
-
-_KEEPALIVES: Final = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
-_KEEPALIVES_THERE: Final = {f"tcp_{name}": value for name, value in _KEEPALIVES.items()}
-
-
-def connection_arguments(url: str, limits: StorageLimits) -> dict[str, Any]:
-    """Return the arguments for ``psycopg.connect``; what the URL says itself counts.
-
-    Raises:
-        StateRefused: the URL is none.
-    """
-    given = _understood(url)
-    ours: dict[str, Any] = {
-        "connect_timeout": max(2, int(limits.connect)),
-        "keepalives": 1,
-        **_KEEPALIVES,
-        "tcp_user_timeout": int(limits.statement * 1000),
-        "application_name": "weft",
-    }
-    if "," in str(given.get("host", "")):
-        ours["target_session_attrs"] = "read-write"  # of several servers, the one that takes writes
-    return {**ours, **given, "client_encoding": "UTF8"}
-
-
-def where(url: str) -> str:
-    """Return where the database is, without who uses it: ``host:port/database``.
-
-    Raises:
-        StateRefused: the URL is none.
-    """
-    given = _understood(url)
-    host, name = given.get("host") or given.get("hostaddr") or "localhost", given.get("dbname") or ""
-    return f"{host}:{given.get('port') or 5432}" + (f"/{name}" if name else "")
-
-
-def _understood(url: str) -> dict[str, Any]:
-    try:
-        return dict(conninfo.conninfo_to_dict(url))
-    except psycopg.ProgrammingError:
-        # Not from it: the driver's own words may have the whole URL in them.
-        raise StateRefused("the address of the database is not understood") from None
-
-
-# --- what errors mean ------------------------------------------------------------------------------------------------
-
-_WORDS: Final = {
-    "53100": "the database server's disk is full",
-    "53200": "the database server is out of memory",
-    "53300": "the database server takes no more connections",
-    "57014": "the database server takes too long",
-    "55P03": "something else locks the tables of the database",
-    "25006": "the database server takes no changes, perhaps as it is a replica",
-    "25P03": "the connection to the database server was cut off",
-    "42501": "the database's user lacks rights: make it the owner of the database and of its tables",
-    "42P01": "the database lacks tables that it had",
-    "42703": "the tables of the database are not Weft's",
-    "42P07": "the database has tables that are not Weft's: give it a database, or a schema, of its own",
-    "3D000": "there is no such database",
-    "3F000": "the database's user has no schema for its tables",
-}
-_WORDS_OF_CLASS: Final = {
-    "28": "the database server refuses the user or the password",
-    "53": "the database server lacks resources",
-    "57": "the database server is stopping or starting",
-    "58": "the database server's disk reports errors",
-    "XX": "the database server reports damage",
-}
-_LASTING: Final = frozenset({"28", "3D", "3F"})
-_LASTING_CODES: Final = frozenset({"42501", "42P07", "42703"})
-"""What a person has to mend, where it is found at the start."""
-
-_OF_A_STATEMENT: Final = frozenset({"0A", "21", "22", "23", "42", "54"})
-_NOT_OF_A_STATEMENT: Final = frozenset({"42501", "42P01", "42703", "42P07"})
-
-_OWN_FAULTS = (sa.exc.SQLAlchemyError, psycopg.Error, ValueError, TypeError, OverflowError)
-"""What a single operation fails with when a value of it can't be stored: text that is no text, an id too large."""
-
-
-@contextmanager
-def faults(url: str) -> Iterator[None]:
-    """Turn the errors that are the storage's own into `StorageFault`; those of a statement or a value pass."""
-    try:
-        yield
-    except (sa.exc.DBAPIError, psycopg.Error) as exc:
-        if not is_fault(exc):
-            raise
-        code = _code(exc)
-        kind = StateRefused if code[:2] in _LASTING or code in _LASTING_CODES else StorageFault
-        raise kind(words_for(exc, url)) from exc
-    except OSError as exc:
-        raise StorageFault(f"the database at {where(url)} can't be reached ({exc.strerror})") from exc
-
-
-def words_for(error: Exception, url: str) -> str:
-    """Return what an error of the driver means, in a few words for people, without any secret."""
-    code = _code(error)
-    known = _WORDS.get(code) or _WORDS_OF_CLASS.get(code[:2])
-    if known:
-        return f"{known} ({where(url)})"
-    if code and code[:2] != "08":
-        return f"the database at {where(url)} can't be used (error {code})"
-    return f"the database at {where(url)} can't be reached"
-
-
-def is_fault(error: Exception) -> bool:
-    """Whether an error of a statement is the storage's own."""
-    cause = _cause(error)
-    if not isinstance(cause, psycopg.Error):
-        return False
-    code = cause.sqlstate or ""
-    if not code:  # the driver's: about the connection, or about a value
-        return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
-    return code[:2] not in _OF_A_STATEMENT or code in _NOT_OF_A_STATEMENT
-
-
-def _cause(error: Exception) -> BaseException | None:
-    return error.orig if isinstance(error, sa.exc.DBAPIError) else error
-
-
-# What keeps a connection from being made has no code in the driver, but words: the server's, so in English as a rule.
-_SPOKEN: Final = (
-    (re.compile(r"database .* does not exist"), "3D000"),
-    (re.compile(r"authentication failed|role .* does not exist|no password supplied|pg_hba\.conf"), "28000"),
-    (re.compile(r"too many (clients|connections)|connection slots"), "53300"),
-    (re.compile(r"is (starting up|shutting down)|recovery"), "57P03"),
-    (re.compile(r"session is read-only|in hot standby"), "25006"),
-)
-
-
-def _code(error: Exception) -> str:
-    cause = _cause(error)
-    if not isinstance(cause, psycopg.OperationalError) or cause.sqlstate:
-        return getattr(cause, "sqlstate", None) or ""
-    return next((code for words, code in _SPOKEN if words.search(str(cause))), "")

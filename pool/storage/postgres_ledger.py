@@ -17,7 +17,8 @@ import structlog
 from pool.storage.durable import SessionStore, opened
 from pool.storage.ledger import prunes
 from pool.storage.model import Answer, Operation, StateRefused, StorageFault, StorageLimits
-from pool.storage.postgres import Fence, Postgres, where
+from pool.storage.postgres import Fence, Postgres
+from pool.storage.postgres_server import where
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pool.storage import postgres
+from pool.storage import postgres_server
 from pool.storage.decisions import Decisions
 from pool.storage.model import StorageLimits
 from pool.storage.postgres import Postgres
@@ -61,14 +61,14 @@ def examine(url: str, limits: StorageLimits | None = None) -> Examined:
         StorageFault: it can't be reached, or can't be used whatever is in it.
     """
     limits = limits or StorageLimits()
-    with postgres.faults(url), psycopg.connect(**postgres.connection_arguments(url, limits)) as raw:
-        postgres.refuse_unfit(raw)
+    with postgres_server.faults(url), psycopg.connect(**postgres_server.connection_arguments(url, limits)) as raw:
+        postgres_server.refuse_unfit(raw)
         raw.execute(f"SET LOCAL statement_timeout = {int(limits.statement * 1000)}".encode())
         found = raw.execute("SELECT to_regclass(format('%I.state', current_schema())) IS NOT NULL").fetchone()
         form = raw.execute("SELECT format, identity FROM state").fetchone() if found and found[0] else None
         fsync = raw.execute("SELECT current_setting('fsync')").fetchone()
         return Examined(
-            where=postgres.where(url),
+            where=postgres_server.where(url),
             server=str(raw.info.parameter_status("server_version")).partition(" ")[0],
             format=form[0] if form else 0,
             missing=_missing(raw),

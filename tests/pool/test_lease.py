@@ -11,7 +11,7 @@ import pytest
 
 from pool.storage.leadership import LeaseLimits, Waiting
 from pool.storage.lease import hold_lease
-from pool.storage.postgres import LEASE_LOCK
+from pool.storage.postgres_server import LEASE_LOCK
 from tests import postgres
 from tests.pool.lease_world import LIMITS, Machine, World
 from tests.pool.virtual_time import run_virtually

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from pool.storage import database, steps
+from pool.storage import database, postgres_steps, steps
 from pool.storage.model import StateTooNew, StateTooOld, StorageFault, StorageLimits
 from pool.storage.postgres import Postgres
 from pool.storage.tables import METADATA
@@ -53,7 +53,7 @@ def shapes(connection: sa.Connection) -> dict[str, Shape]:
 
 def test_the_steps_of_both_lead_to_the_same_tables() -> None:
     """R6, R9: columns in the same order, what may be null, keys and indexes; the formats have the same numbers."""
-    assert steps.POSTGRES_BEGAN + len(steps.POSTGRES_STEPS) - 1 == len(steps.STEPS)
+    assert postgres_steps.BEGAN + len(postgres_steps.STEPS) - 1 == len(steps.STEPS)
     here, there = database.open_memory(), made(postgres.fresh())
     with here.transaction() as one, there.transaction() as other:
         file, server = shapes(one), shapes(other)
@@ -76,19 +76,19 @@ def test_a_later_version_takes_the_steps_that_a_database_lacks(monkeypatch: pyte
     with psycopg.connect(url) as raw:
         raw.execute("INSERT INTO threads (thread_id, agent, used_at) VALUES (1, 'a', 0)")
     first = ("ALTER TABLE threads ADD COLUMN colour TEXT DEFAULT 'red'",)
-    monkeypatch.setattr(steps, "POSTGRES_STEPS", (*steps.POSTGRES_STEPS, first, ("CREATE NONSENSE",)))
+    monkeypatch.setattr(postgres_steps, "STEPS", (*postgres_steps.STEPS, first, ("CREATE NONSENSE",)))
     with pytest.raises(sa.exc.ProgrammingError):
         made(url)
     with pytest.raises(StateTooOld, match="has format 12"):
         Postgres(url, StorageLimits(), reading=True).open()
     assert rows(url, "SELECT format FROM state") == [(12,)]
-    monkeypatch.setattr(steps, "POSTGRES_STEPS", steps.POSTGRES_STEPS[:-1])
+    monkeypatch.setattr(postgres_steps, "STEPS", postgres_steps.STEPS[:-1])
     for _ in range(2):
         made(url).close()
     assert rows(url, "SELECT agent, colour FROM threads") == [("a", "red")]
     assert rows(url, "SELECT format FROM state") == [(13,)]
     assert rows(url, "SELECT identity FROM state") == identity
-    monkeypatch.setattr(steps, "POSTGRES_STEPS", steps.POSTGRES_STEPS[:-1])
+    monkeypatch.setattr(postgres_steps, "STEPS", postgres_steps.STEPS[:-1])
     with pytest.raises(StateTooNew, match="format 13"):
         made(url)
 
