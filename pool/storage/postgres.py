@@ -140,7 +140,7 @@ class Postgres:
 
         Raises:
             StorageFault: it is not known that any of them was written.
-            LeaseLost: somebody else works on it; none of them was written.
+            LeaseLost: somebody else works on it; nothing was written by this call.
         """
         if not operations:
             return []

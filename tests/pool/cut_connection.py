@@ -30,7 +30,7 @@ class Wire:
     """All connections; the mutable state is what happens to them from now on.
 
     Attributes:
-        cut: the next COMMIT is cut off there, that one alone.
+        cut: the next COMMIT is cut off there, that one alone; at: or whatever has this in it.
         cuts: how many were.
         late: to be set when a COMMIT that is late may arrive.
         away: connections end as soon as they are made.
@@ -42,6 +42,7 @@ class Wire:
         self._server = server
         self.port = 0
         self.cut: Cut | None = None
+        self.at = b"COMMIT\0"
         self.cuts = self.connections = 0
         self.late = anyio.Event()
         self.away = self.swallowing = False
@@ -89,7 +90,7 @@ class _Link:
         try:
             while True:
                 data = await self.client.receive()
-                if self.wire.cut is not None and b"COMMIT\0" in data:
+                if self.wire.cut is not None and self.wire.at in data:
                     await self._cut(data)
                     break
                 if not self.wire.swallowing:

@@ -159,6 +159,30 @@ async def test_what_was_cut_off_while_it_was_committed_is_done_once(cut: Cut) ->
         assert store.trouble == ""
 
 
+@pytest.mark.parametrize("at", [b"SAVEPOINT sa_savepoint_2", b"RELEASE SAVEPOINT sa_savepoint_1", b"COMMIT\0"])
+@pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER])
+@pytest.mark.asyncio
+async def test_a_batch_with_a_value_that_cannot_be_stored_is_cut_off_as_well(cut: Cut, at: bytes) -> None:
+    """R6, R9: each of its operations is behind a savepoint then."""
+    answers: dict[int, object] = {}
+    async with by_wire() as (store, between, url):
+        await store.accept(prompt(1))
+        between.cut, between.at = cut, at
+
+        async def accept(one: AcceptedPrompt) -> None:
+            try:
+                answers[one.message_id] = await store.accept(one)
+            except UnicodeEncodeError:
+                answers[one.message_id] = "refused"
+
+        async with anyio.create_task_group() as tasks:
+            for one in (prompt(1), prompt(2), prompt(3, "\ud800"), prompt(4)):
+                tasks.start_soon(accept, one)
+        assert answers == {1: False, 2: True, 3: "refused", 4: True}
+        assert (between.cuts, between.connections) == (1, 2)
+        assert await asked(url, "SELECT message_id FROM prompts ORDER BY 1") == [(1,), (2,), (4,)]
+
+
 @pytest.mark.asyncio
 async def test_another_batch_is_not_taken_for_the_one_that_was_cut_off() -> None:
     """R6: what somebody gave up on may have been committed, and what comes next is carried out all the same."""
