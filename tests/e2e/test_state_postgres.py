@@ -49,6 +49,8 @@ async def test_what_is_posted_while_the_database_is_away_is_answered_when_it_is_
         message_id = await game.mention("are you there")
         await until(game, "can't be reached")
         assert message_id not in game.on_stage.outcomes
+        told = await game.owner.slash(game.discord.channel_id, "status")
+        assert "⚠️ Storage: the database can't be reached: nothing is saved until it is back" in str(told.response)
         between.away = False
         assert await game.outcome(message_id) is Outcome.ANSWERED
         await until(game, "")
