@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +112,7 @@ async def pair(
     words: dict[str, list[Step]] | None = None,
     limits: str | None = SHORT,
     server: postgres.Server | None = None,
+    turns: Sequence[list[Step]] = (),
     **more: str,
 ) -> AsyncIterator[Pair]:
     """Give two bots that are not started yet; their agents play the same.
@@ -137,7 +138,7 @@ async def pair(
             tasks.start_soon(_serve, listener, relay)
             # It goes by its own address only, and both ways are this test's.
             discord._guard._hosts |= {f"127.0.0.1:{relay.port}"}
-            agent = scenario(home, resume=True, words=words or {})
+            agent = scenario(home, *turns, resume=True, words=words or {})
             sides.append(Side(home, agent, discord, relay, database, url, settings))
         made = Pair(discord, sides[0], sides[1])
         with _noting_sessions(made):

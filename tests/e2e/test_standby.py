@@ -102,7 +102,7 @@ async def test_what_a_killed_bot_had_in_flight_is_marked_by_its_standby_and_what
 async def test_twenty_turns_of_a_killed_bot_are_marked_within_the_usual_lease(tmp_path: Path) -> None:
     """R10"""
     wide = {"WEFT_MAX_AGENTS": "22", "WEFT_LANE_MAIN": "20"}
-    async with pair(tmp_path, {"work": HANG}, None, None, **wide) as two:
+    async with pair(tmp_path, {"work": HANG}, None, None, (), **wide) as two:
         await killed_with(two, 20, 60)
 
 
