@@ -127,10 +127,12 @@ async def test_a_bot_that_may_have_lost_its_lease_is_silent_before_its_standby_s
     """R10: the database hears nothing of it, or it stood still; the turn that it ran has one end."""
     async with pair(tmp_path, {"talk": TALKS}) as two, AsyncExitStack() as stack:
         first, second = await started(stack, two.one, two.two)
-        thread_id = await mention(two.discord, "talk")
-        await until_shown(two.discord, thread_id, "word word")
+        threads = [await mention(two.discord, f"talk {number}") for number in range(8 if happens is stop else 1)]
+        for thread_id in threads:
+            await until_shown(two.discord, thread_id, "word word")
         await happens(two, first)  # type: ignore[misc]
-        await until_shown(two.discord, thread_id, MARK)
+        for thread_id in threads:
+            await until_shown(two.discord, thread_id, MARK)
         first.process.send_signal(signal.SIGCONT)
         assert await first.ended() == EX_LEASE_LOST
         assert [pid for pid in two.one.agent.pids() if alive(pid)] == []
