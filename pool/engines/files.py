@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +24,7 @@ SECONDS = 60.0
 """For one archive."""
 
 _NAMES, _NAME_BYTES = 200, 64 * 1024
+_SIZE_DIGITS = 15  # no file has more; who names it may write down any number
 _SAID = 300
 _OVERHEAD = 2048  # of each file in an archive, in bytes: its heads and what fills its last block
 _LIST = (
@@ -86,7 +87,7 @@ async def look(agent: RemoteAgent, directory: str) -> list[RemoteFile]:
     found = []
     for entry in ran.stdout.split(b"\0")[:-1][:_NAMES]:
         size, _, path = entry.partition(b" ")
-        if size.isdigit() and _is_plain(name := path.decode(errors="replace")):
+        if size.isdigit() and len(size) <= _SIZE_DIGITS and _is_plain(name := path.decode(errors="replace")):
             found.append(RemoteFile(str(PurePosixPath(name)), int(size)))
     return found
 
@@ -103,9 +104,12 @@ async def take(agent: RemoteAgent, directory: str, files: Sequence[RemoteFile], 
         limit = sum(one.size + _OVERHEAD for one in batch) + 2 * _OVERHEAD * 8
         ran = await agent.run(_sh(_TAKE, directory, *names), limit=limit, seconds=SECONDS)
         _must(ran)
-        await anyio.to_thread.run_sync(_unpack, ran.stdout, batch, target)
-        # Only now: lost on the way, they would be nowhere.
-        _must(await agent.run(_sh(_REMOVE, directory, *names), limit=_SAID, seconds=SECONDS))
+        here, trouble = await anyio.to_thread.run_sync(_unpack, ran.stdout, batch, target)
+        # Only now: lost on the way, they would be nowhere. And each that is here: it would come, and be posted, again.
+        if here:
+            _must(await agent.run(_sh(_REMOVE, directory, *here), limit=_SAID, seconds=SECONDS))
+        if trouble:
+            raise NotMoved(trouble)
 
 
 async def clear(agent: RemoteAgent, directory: str, days: int) -> None:
@@ -165,20 +169,43 @@ def _packed(source: Path, paths: Sequence[str]) -> bytes:
     return archive.getvalue()
 
 
-def _unpack(archive: bytes, files: Sequence[RemoteFile], target: Path) -> None:
+def _unpack(archive: bytes, files: Sequence[RemoteFile], target: Path) -> tuple[list[str], str]:
+    """Make plain files of what was asked for; return their names there, and why there are not all of them."""
     wanted = {one.path: one for one in files}
+    here: list[str] = []
+    trouble = ""
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-            for entry in tar:
+            for entry in _forward(tar):
                 one = wanted.get(str(PurePosixPath(entry.name)))
-                content = tar.extractfile(entry) if one is not None and entry.isreg() else None
+                content = tar.extractfile(entry) if one is not None and _is_whole(entry, len(archive)) else None
                 if one is None or content is None:
                     continue
-                path = target / one.path
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.read())
                 del wanted[one.path]
-    except tarfile.TarError as exc:
-        raise NotMoved(f"what came is no archive: {exc}") from exc
-    if wanted:
-        raise NotMoved(f"{next(iter(wanted))} is gone")
+                path = target / one.path
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content.read())
+                except OSError as exc:
+                    # The others need not stay there for a name that can't be here, such as one below a file's.
+                    trouble = f"{one.path} can't be kept: {exc.strerror}"
+                else:
+                    here.append(f"./{one.path}")
+    except Exception as exc:  # noqa: BLE001  whoever made it may have meant to break whatever reads it
+        trouble = f"what came is no archive: {exc}"
+    return here, trouble or (f"{next(iter(wanted))} is gone" if wanted else "")
+
+
+def _forward(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Return the entries, as long as each comes behind the one before: a size below zero would lead back, for ever."""
+    last = -1
+    for entry in tar:
+        if entry.offset <= last:
+            raise NotMoved("it leads back to its beginning")
+        last = entry.offset
+        yield entry
+
+
+def _is_whole(entry: tarfile.TarInfo, most: int) -> bool:
+    """Whether an entry is a plain file with all its bytes in the archive: a sparse one has as many as it claims."""
+    return entry.isreg() and not entry.issparse() and 0 <= entry.size <= most

@@ -11,6 +11,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from bot.work.files.remote_files import fetch
 from pool.engines import files
 from pool.engines.files import NotMoved, RemoteFile, clear, look, put, take, write
 from pool.engines.model import Ran, RemoteAgent
@@ -22,7 +23,7 @@ class There:
     """Runs commands in a directory of this machine; ``answer`` takes the place of the next one's."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self.directory, self.place = directory, "there"
         self.answers: list[Ran] = []
         self.ran = 0
 
@@ -105,6 +106,71 @@ async def test_an_archive_that_lies_makes_no_file(here: Path, there: There, kind
         await take(agent(there), "out", [RemoteFile("asked", 1)], here / "in")
     assert [path for path in here.parent.rglob("*") if path.is_file()] == []
     assert there.ran == 1  # and nothing was removed there
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, sparse: int | None = None) -> bytes:
+    """Return the head of an archive's entry, with sizes that no real archive has."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    head[124:136] = (b"\xff" if size < 0 else b"\x80") + (size % 2**88).to_bytes(11, "big")
+    if sparse is not None:
+        # One byte at its very end is all that it has.
+        head[386:398] = b"\x80" + sparse.to_bytes(11, "big")
+        head[398:410] = b"%011o\0" % 0
+        head[482:495] = b"\0\x80" + sparse.to_bytes(11, "big")
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head)
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        member("asked", tarfile.GNUTYPE_SPARSE, sparse=2**50),
+        member("first") + member("asked", size=-512),
+        member("first") + member("other", b"Z", size=-512),
+        member("first") + member("asked", size=-2048),
+        member("asked", size=2**60),
+        member("first", tarfile.XHDTYPE, size=512) + b"11 size=-512\n".ljust(512, b"\0") + member("asked"),
+    ],
+    ids=["sparse", "back", "back by another", "before the beginning", "endless", "back by a header"],
+)
+async def test_an_archive_that_is_made_to_break_its_reader_is_refused(here: Path, there: There, archive: bytes) -> None:
+    """F5, P14: it costs neither the memory nor a thread of this machine."""
+    there.answers = [Ran(0, archive + bytes(1024), b"")]
+    with pytest.raises(NotMoved):
+        await take(agent(there), "out", [RemoteFile("asked", 1)], here / "in")
+    assert there.ran == 1
+
+
+async def test_one_file_that_can_not_be_here_keeps_no_other_one(here: Path, there: There) -> None:
+    """F4: what is here is gone there, or it would be posted again."""
+    (there.directory / "out/name").mkdir(parents=True)
+    for name in ("a", "name/below", "z"):
+        (there.directory / "out" / name).write_text(name)
+    (here / "name").write_text("a file")
+    found = sorted(await look(agent(there), "out"), key=lambda one: one.path)
+    with pytest.raises(NotMoved, match="name/below can't be kept"):
+        await take(agent(there), "out", found, here)
+    assert ((here / "a").read_text(), (here / "z").read_text()) == ("a", "z")
+    assert await look(agent(there), "out") == [RemoteFile("name/below", 10)]
+
+
+async def test_a_size_that_no_file_has_is_not_believed(there: There) -> None:
+    """F4: a list from there is what somebody there says."""
+    there.answers = [Ran(0, b"9" * 5000 + b" ./huge\0" + b"3 ./small\0", b"")]
+    assert await look(agent(there), "out") == [RemoteFile("small", 3)]
+
+
+async def test_what_is_too_large_is_named_as_far_as_it_can_be(here: Path, there: There) -> None:
+    """F4: the end of a turn does not fail by what its agent calls its files."""
+    named = (("a", 10**14), ("a/below", 10**14), ("n" * 300, 10**14), ("z", 100))
+    listed = b"".join(b"%d ./%s\0" % (size, name.encode()) for name, size in named)
+    there.answers = [Ran(0, listed, b"")]
+    await fetch(agent(there), here, 7, 50, own=True)
+    out = here / ".weft/out"
+    assert {path.name: path.stat().st_size for path in out.iterdir()} == {"a": 2**40, "z": 100}
 
 
 async def test_a_file_that_has_grown_meanwhile_stays_there(here: Path, there: There) -> None:

@@ -23,6 +23,7 @@ DAYS = 7
 """After which the files of a message are removed there."""
 
 _IGNORED = ".gitignore"
+_LARGEST = 2**40  # bytes that a file of every filesystem may seem to have
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +78,8 @@ async def fetch(agent: RemoteAgent, mirror: Path, thread_id: int, limit: int, *,
         log.warning("files.not_fetched", place=agent.place, thread=thread_id, reason=str(exc))
         return
     large = [one for one in found if one.size > limit][:MOST]
-    await anyio.to_thread.run_sync(_stand_in, target, large)
+    if not await anyio.to_thread.run_sync(_stand_in, target, large):
+        log.warning("files.not_named", place=agent.place, thread=thread_id)
 
 
 def _saved(mirror: Path, message_ids: Sequence[int]) -> list[str]:
@@ -89,10 +91,18 @@ def _saved(mirror: Path, message_ids: Sequence[int]) -> list[str]:
     return found
 
 
-def _stand_in(target: Path, files: Sequence[RemoteFile]) -> None:
-    """Make empty files of the sizes of those that are too large: whoever collects says so of them as of any."""
+def _stand_in(target: Path, files: Sequence[RemoteFile]) -> bool:
+    """Make empty files of the sizes of those that are too large: whoever collects says so of them as of any.
+
+    Returns whether that could be done: the names and the sizes are what somebody there says.
+    """
+    done = True
     for one in files:
         path = target / one.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            os.truncate(file.fileno(), one.size)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                os.truncate(file.fileno(), min(one.size, _LARGEST))
+        except OSError:
+            done = False
+    return done
