@@ -6,8 +6,6 @@ avoided, and what is still to be ended.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
@@ -27,6 +25,7 @@ from pool.engines.model import EngineFinding, NodeStatus, Swept
 from pool.engines.ssh_agent import SCRIPT_LIMITS, SshAgent, Whose, remote_environment
 from pool.engines.ssh_check import findings, questions
 from pool.engines.ssh_client import SshClient, SshFailure
+from pool.engines.ssh_directory import private_directory
 from pool.engines.ssh_homes import Homes
 from pool.engines.ssh_hosts import HostState, choose
 from pool.engines.ssh_leftovers import Leftovers
@@ -65,9 +64,9 @@ class SshEngine:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        directory = await anyio.to_thread.run_sync(tempfile.mkdtemp, "", "weft-ssh-")
-        self._client.directory = Path(directory)
-        self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        directory = private_directory()
+        self._client.directory = await anyio.to_thread.run_sync(directory.__enter__)
+        self._stack.push(directory)
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(self._leftovers.work)
         self._stack.callback(tasks.cancel_scope.cancel)

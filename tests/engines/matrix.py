@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, cast
 
 import anyio
@@ -437,17 +438,18 @@ async def killed_bot(bed: Bed) -> None:
         "spec": {"argv": spec.argv, "cwd": spec.cwd, "env": dict(spec.env), "labels": dict(spec.labels)},
     }
     command = [sys.executable, "-P", "-m", "tests.engines.holder", json.dumps(what)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    async with await anyio.open_process(command, stderr=None, env=environment) as bot:
-        assert bot.stdout
-        try:
-            said = b""  # and what it logs
-            while b"running\n" not in said:
-                said += await bot.stdout.receive()
-            assert await bed.running()
-        finally:
-            bot.kill()
-            await bot.wait()
+    with TemporaryDirectory() as scratch:  # it can't clear up itself
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": scratch}
+        async with await anyio.open_process(command, stderr=None, env=environment) as bot:
+            assert bot.stdout
+            try:
+                said = b""  # and what it logs
+                while b"running\n" not in said:
+                    said += await bot.stdout.receive()
+                assert await bed.running()
+            finally:
+                bot.kill()
+                await bot.wait()
     other = await bed.engine.sweep(uuid.uuid4().hex)  # of another bot: nothing of ours is touched
     assert (other.ended, other.left) == (0, ())
     swept = await bed.engine.sweep(bed.state)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,6 +17,7 @@ from pydantic import ValidationError
 from acp.errors import SpawnFailure
 from pool.engines.ssh_check import findings
 from pool.engines.ssh_client import is_busy, refusal
+from pool.engines.ssh_directory import private_directory
 from pool.engines.ssh_homes import Homes
 from pool.engines.ssh_hosts import AGENT, HostState, choose
 from pool.engines.ssh_leftovers import LONGEST_PAUSE, Leftovers
@@ -185,3 +189,22 @@ async def test_threads_that_begin_together_are_asked_for_together() -> None:
     homes.note("4", "two")
     assert await homes.of("4", "/4") == "two"
     assert len(asked) == before
+
+
+def test_the_directories_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R: but not those that are in use, whatever their age, or just made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("weft-ssh-left", "weft-ssh-new", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.log").touch()
+    with private_directory() as used:
+        for path in (tmp_path / "weft-ssh-left", tmp_path / "other", used):
+            os.utime(path, (1.0, 1.0))
+        (tmp_path / "weft-ssh-link").symlink_to(tmp_path / "other")
+        with private_directory() as second:
+            assert {path.name for path in tmp_path.iterdir()} == {
+                *("weft-ssh-new", "weft-ssh-link", "other"),
+                *(used.name, second.name),
+            }
+            assert (tmp_path / "other/1.log").exists()
+    assert not used.exists()
