@@ -257,7 +257,13 @@ class KubeApi:
 
 
 async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[Json]:
-    while line := await answer.content.readline():
+    while True:
+        try:
+            line = await answer.content.readline()
+        except ValueError as exc:  # a line that is longer than anything a cluster keeps
+            raise ApiError(0, "the watch broke off") from exc
+        if not line:
+            return
         event = _json(line)
         if not isinstance(event, dict):
             raise ApiError(0, "the watch broke off")

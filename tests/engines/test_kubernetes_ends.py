@@ -182,6 +182,25 @@ async def test_what_can_not_be_deleted_is_told_and_deleted_later(tmp_path: Path)
 
 
 @pytest.mark.asyncio
+async def test_only_pods_of_this_state_and_of_earlier_runs_are_deleted(tmp_path: Path) -> None:
+    """P9: neither this run's agents, nor another bot's, nor a pod that has got the name of one of ours."""
+    async with bed(tmp_path) as one:
+        ours, left, others = [await one.start("sleep", "1000") for _ in range(3)]
+        for agent in (left, others):
+            one.pod(agent).body["metadata"]["labels"]["weft/run"] = "an-earlier-one"
+        one.pod(others).body["metadata"]["labels"]["weft/state"] = "another-bots"
+        swept = await one.engine.sweep(one.state)
+        assert (swept.ended, swept.left) == (1, ())
+        assert await one.running() == sorted([ours.name, others.name])
+        pod = one.pod(ours)
+        uid, pod.body["metadata"]["uid"] = pod.body["metadata"]["uid"], "of-another-pod"
+        assert (await ours.stop(LIMITS)).left == ()
+        assert "deletionTimestamp" not in pod.body["metadata"]
+        pod.body["metadata"]["uid"] = uid  # the cluster ends its processes by that
+        await left.stop(LIMITS)
+
+
+@pytest.mark.asyncio
 async def test_a_sweep_that_found_no_server_is_made_up_for(tmp_path: Path) -> None:
     async with bed(tmp_path, replace(SHORT, retries=0.1, leftovers=0.1)) as one:
         left = await one.start("sleep", "1000")
