@@ -113,7 +113,8 @@ class DockerEngine:
             with anyio.fail_after(self.start_timeout):
                 async with self._asking:  # how much room there is, and where
                     if self._total_memory is None:
-                        await self._ask_about_node()
+                        await self._client.ping()
+                        await self._ask_about_node(_CREATE)  # a busy daemon may take its time
                 with self._place():
                     return await self._start(spec, name)
         except DockerFault as fault:
@@ -308,8 +309,8 @@ class DockerEngine:
         free = max(0, total - running * memory) if memory and total else None
         return (replace(self._node, running=running, places=places, free_memory=free, reason=reason),)
 
-    async def _ask_about_node(self) -> None:
-        info = await self._client.info()
+    async def _ask_about_node(self, seconds: float = CALL) -> None:
+        info = await self._client.info(seconds)
         self._total_memory = int(info.get("MemTotal") or 0)
         self._node = replace(self._node, name=str(info.get("Name") or self.name), reachable=True, reason="")
 

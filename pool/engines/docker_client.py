@@ -120,8 +120,8 @@ class DockerClient:
         async with self._calling() as docker:
             return await docker.version()
 
-    async def info(self) -> Mapping[str, Any]:
-        async with self._calling() as docker:
+    async def info(self, seconds: float = CALL) -> Mapping[str, Any]:
+        async with self._calling(seconds) as docker:
             return await docker.system.info()
 
     # --- images --------------------------------------------------------------------------------------------------

@@ -92,19 +92,6 @@ async def bed_on(daemon: Daemon, **values: Any) -> AsyncIterator[DockerBed]:
         yield bed
 
 
-async def slow_reader_of_podman(bed: matrix.Bed) -> None:
-    """As `matrix.slow_reader`; but what Podman's monitor can't get rid of on stdout holds up stderr as well."""
-    total = 4 * matrix.MOST_BETWEEN
-    async with matrix.raw(bed, matrix._FLOOD, str(total)) as agent:
-        await anyio.sleep(3.0)  # the agent notices after one that nobody takes what it writes
-        got = 0
-        while got < total:
-            got += len(await agent.stdout.receive())
-        assert (await agent.wait()).returncode == 0
-        said = await matrix.words_on_stderr(agent, "all")
-        assert int(said.split()[2]) < matrix.MOST_BETWEEN
-
-
 async def out_of_memory(bed: matrix.Bed) -> None:
     """What the kernel ends for its memory is told as that; Podman's monitor does not notice in control groups v1."""
     assert isinstance(bed, DockerBed)
@@ -175,8 +162,6 @@ async def test_an_agent_in_a_container_is_like_one_here(daemon: Daemon, case: ma
 @pytest.mark.parametrize("case", matrix.LONG, ids=matrix.name_of)
 @pytest.mark.asyncio
 async def test_an_agent_in_a_container_is_like_one_here_at_length(daemon: Daemon, case: matrix.Case) -> None:
-    if daemon.kind == "podman" and case is matrix.slow_reader:
-        case = slow_reader_of_podman
     async with bed_on(daemon) as bed:
         await matrix.run(case, bed)
 
