@@ -62,6 +62,23 @@ async def _local() -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
+async def _hosts() -> AsyncIterator[Bench]:
+    from pool.engines.ssh import SshEngine
+    from pool.engines.ssh_settings import SshSettings
+    from tests.engines import sshd
+
+    if reason := sshd.why_not():
+        pytest.skip(reason)
+    with sshd.server() as server:
+        settings = sshd.settings_for(server, [server.port, server.port])
+        place = server.directory / "bench"
+        place.mkdir()
+        place.chmod(0o777)  # both accounts work there
+        async with SshEngine("bench", SshSettings.model_validate(settings)) as engine:
+            yield Bench(server.player, str(place), engine)
+
+
+@asynccontextmanager
 async def _daemon(kind: str) -> AsyncIterator[Bench]:
     from tests.engines import docker_daemon
     from tests.engines.test_docker_daemon import bed_on
@@ -75,6 +92,7 @@ async def _daemon(kind: str) -> AsyncIterator[Bench]:
 
 ENGINES: dict[str, Open] = {
     "local": _local,
+    "ssh": _hosts,
     "docker": partial(_daemon, "docker"),
     "podman": partial(_daemon, "podman"),
 }
