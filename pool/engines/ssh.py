@@ -32,8 +32,8 @@ from pool.engines.ssh_leftovers import Leftovers
 from pool.engines.ssh_script import base_of, marked, steps
 from pool.engines.ssh_settings import SshHost, SshSettings
 
-_FRESH = 20.0
-"""Seconds for which a host's free memory is good enough."""
+_FRESH, _FRESH_STATUS = 20.0, 60.0
+"""Seconds for which a host's free memory is good enough: for a choice between hosts, and for who looks at them."""
 
 _ASKING = 2.0
 """Seconds that a start waits for it."""
@@ -120,7 +120,9 @@ class SshEngine:
 
     async def _who_has(self, directories: Sequence[str]) -> dict[str, list[str]]:
         have: dict[str, list[str]] = {}
-        await self._ask_for_memory(-1.0, list(self._hosts.values()), directories, have)
+        # Not those that failed a moment ago: each start would wait for them.
+        states = [one for one in self._hosts.values() if one.name not in self._avoided]
+        await self._ask_for_memory(-1.0, states, directories, have)
         return have
 
     def _candidates(self, tried: dict[str, AgentSpawnError]) -> list[HostState]:
@@ -243,7 +245,7 @@ class SshEngine:
                 have[state.name] = [directories[int(line[1])] for line in answer if line[0] == "has"]
 
     async def nodes(self) -> Sequence[NodeStatus]:
-        await self._ask_for_memory(_FRESH, list(self._hosts.values()))
+        await self._ask_for_memory(_FRESH_STATUS, list(self._hosts.values()))
         return [one.status() for one in self._hosts.values()]
 
     # --- what was left -------------------------------------------------------------------------------------------
