@@ -267,5 +267,26 @@ def test_a_protocol_needs_a_second_implementation_or_a_fake(tmp_path: Path) -> N
     assert structure(tmp_path, tests__fakes=fake).returncode == 0
 
 
+def test_the_cluster_says_what_it_lacks_and_changes_nothing(tree: Tree) -> None:
+    cache = tree.root / "cache"
+    looked = tree.run("cluster", "--check", WEFT_CLUSTER_CACHE=str(cache))
+    lacking = [line.split()[1] for line in looked.stderr.splitlines() if line.startswith("missing: ")]
+    assert (looked.returncode, looked.stdout, cache.exists()) == (1, "", False)
+    assert {"packages", "runc", "kubelet", "kube-apiserver"} <= set(lacking)
+    (cache / "stamps").mkdir(parents=True)
+    for line in looked.stderr.splitlines():
+        name, _, recipe = line.removeprefix("missing: ").partition(" ")
+        (cache / "stamps" / name).write_text(f"{recipe.strip('()')}\n")
+    looked = tree.run("cluster", "--check", WEFT_CLUSTER_CACHE=str(cache))
+    assert (looked.returncode, looked.stderr) == (0, "")
+
+
+def test_a_cluster_is_not_begun_without_its_tools(tree: Tree) -> None:
+    asked = tree.run("cluster", WEFT_CLUSTER_CACHE=str(tree.root / "cache"))
+    assert asked.returncode == 1
+    assert asked.stderr.startswith("cannot build the cluster: go ")
+    assert not (tree.root / "cache").exists()
+
+
 def test_every_script_can_be_started() -> None:
     assert [path.name for path in SCRIPTS.iterdir() if path.suffix == "" and not os.access(path, os.X_OK)] == []
