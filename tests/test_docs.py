@@ -29,6 +29,7 @@ AGENT_KEYS = (set(AgentTable.model_fields) - set(TABLES)) | {
 NO_SETTINGS = {
     "WEFT_SOAK",
     "WEFT_TEST_SERVERS",
+    "WEFT_CLUSTER_CACHE",
     "WEFT_AGENT",  # marks what an agent has started (P9)
     "WEFT_STATE",
     "WEFT_MCP_SOCKET",  # what an agent passes on to `weft mcp` (M1)
