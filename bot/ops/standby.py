@@ -17,11 +17,11 @@ import anyio
 import structlog
 
 from acp.shutdown import StopLimits, end_strays
-from bot.config import EX_LEASE_LOST
+from bot.config import EX_LEASE_LOST, ConfigError
 from bot.ops.health import StandbyHealth
 from bot.ops.supervisor import Supervisor, Watchdog
 from bot.ops.watch import Watch
-from pool.storage.leadership import Lease, LeaseLimits, Waiting
+from pool.storage.leadership import Lease, LeaseLimits, LeaseRefused, Waiting
 
 if TYPE_CHECKING:
     from bot.redaction import Redactor
@@ -102,6 +102,9 @@ async def led(url: str | None, standby: Standby, marker: Mapping[str, str]) -> A
 
     Args:
         marker: of the agents on this machine, which end with the lease.
+
+    Raises:
+        ConfigError: the database can't be used until a person does something; in a group.
     """
     if url is None:
         yield None
@@ -110,10 +113,13 @@ async def led(url: str | None, standby: Standby, marker: Mapping[str, str]) -> A
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(standby.show_life, name="signs of life")
-        async with hold_lease(url, socket.gethostname(), lease_limits(os.environ), standby.wait) as lease:
-            standby.lead()
-            with forced_end(lease, marker):
-                yield lease
+        try:
+            async with hold_lease(url, socket.gethostname(), lease_limits(os.environ), standby.wait) as lease:
+                standby.lead()
+                with forced_end(lease, marker):
+                    yield lease
+        except LeaseRefused as exc:
+            raise ConfigError(f"WEFT_DATABASE_URL: {exc}") from exc
         tasks.cancel_scope.cancel()
 
 

@@ -68,6 +68,10 @@ class LeaseTrouble(Exception):
     """The database can't be asked at the moment; the message says why, in a few words for people."""
 
 
+class LeaseRefused(LeaseTrouble):
+    """The database can't be used, and trying again can't help: a person has to do something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leadership:
     """What the database knows: who leads, in which epoch, and how often that was renewed."""
@@ -195,6 +199,9 @@ async def holding(
 
     Args:
         on_wait: called when what is waited for changes.
+
+    Raises:
+        LeaseRefused: at the start. A database in which somebody has led already is waited for, once it was asked.
     """
     line = _Line(open_session)
     try:
@@ -222,10 +229,11 @@ async def _win(
     """Wait until nobody leads; return the lease."""
     told: Waiting | None = None
     seen: Leadership | None = None
-    since = clock()
+    since, answered = clock(), False
     while True:
         try:
             now_there = await line.ask(lambda session: session.look(), limits.call)
+            answered = answered or now_there is not None
             # After the answer: what it shows was renewed before this moment.
             if now_there != seen:
                 seen, since = now_there, clock()
@@ -237,6 +245,8 @@ async def _win(
                     return Lease(epoch, began, limits.usable, clock)
             waiting = Waiting(seen.holder if seen else "")
         except LeaseTrouble as exc:
+            if isinstance(exc, LeaseRefused) and not answered:
+                raise
             waiting = Waiting(seen.holder if seen else "", str(exc))
         if waiting != told:
             told = waiting

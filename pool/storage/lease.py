@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,12 +27,20 @@ from pool.storage.leadership import (
     Leadership,
     Lease,
     LeaseLimits,
+    LeaseRefused,
     LeaseTrouble,
     Waiting,
     holding,
 )
-from pool.storage.model import StateRefused, StorageLimits
-from pool.storage.postgres_server import LEASE_LOCK, MIGRATION_LOCK, connection_arguments, refuse_unfit, words_for
+from pool.storage.model import StateRefused, StorageFault, StorageLimits
+from pool.storage.postgres_server import (
+    LEASE_LOCK,
+    MIGRATION_LOCK,
+    connection_arguments,
+    faults,
+    refuse_unfit,
+    words_for,
+)
 
 T = TypeVar("T")
 
@@ -130,12 +138,8 @@ class PostgresLeaseSession:
 
     def _in_thread(self, call: Callable[[], T]) -> T:
         try:
-            with self._busy:
+            with self._busy, _troubles(self._url):
                 return call()
-        except StateRefused as exc:
-            raise LeaseTrouble(str(exc)) from exc
-        except psycopg.Error as exc:
-            raise LeaseTrouble(words_for(exc, self._url)) from exc
         finally:
             if self._dropped:
                 self._close_unless_busy()
@@ -223,16 +227,13 @@ class _Opening:
             raise
 
     def _open(self) -> PostgresLeaseSession:
-        try:
-            session = PostgresLeaseSession(
-                psycopg.connect(**_arguments(self._url, self._limits)), self._url, self._limits, self._former
-            )
-            with self._decided:
-                self._session = session
-                if self._abandoned:
-                    session.drop()
-        except psycopg.Error as exc:
-            raise LeaseTrouble(words_for(exc, self._url)) from exc
+        with _troubles(self._url):
+            connection = psycopg.connect(**_arguments(self._url, self._limits))
+        session = PostgresLeaseSession(connection, self._url, self._limits, self._former)
+        with self._decided:
+            self._session = session
+            if self._abandoned:
+                session.drop()
         try:
             session.set_up()
         except BaseException:
@@ -252,6 +253,19 @@ def _arguments(url: str, limits: LeaseLimits) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _troubles(url: str) -> Iterator[None]:
+    try:
+        with faults(url):
+            yield
+    except StateRefused as exc:
+        raise LeaseRefused(str(exc)) from exc
+    except StorageFault as exc:
+        raise LeaseTrouble(str(exc)) from exc
+    except psycopg.Error as exc:
+        raise LeaseTrouble(words_for(exc, url)) from exc
+
+
 def _ms(seconds: float) -> str:
     return f"{max(1, int(seconds * 1000))}ms"
 
@@ -269,6 +283,9 @@ async def hold_lease(
         url: of the database, without a pooler in between: the lock belongs to the session.
         holder: what people know this bot by.
         on_wait: called when what is waited for changes.
+
+    Raises:
+        LeaseRefused: the database can't be used, which shows at the start.
     """
     within, former = limits or LeaseLimits(), _Former()
 

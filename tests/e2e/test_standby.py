@@ -12,16 +12,17 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot.config import EX_LEASE_LOST
+from bot.config import EX_CONFIG, EX_LEASE_LOST
 from bot.ops.address import UnixSocket
 from bot.ops.health import StandbyHealth, Status
 from bot.ops.status import ask
+from bot.sandbox import FakeDiscord
 from tests import postgres
-from tests.agents import Step, alive
+from tests.agents import Step, alive, scenario
 from tests.bot.ops.ear import ear
 from tests.e2e.pair import Pair, Side, pair
 from tests.e2e.play import LIMIT, until_marked
-from tests.e2e.process import HANG, Run, mention, until_answered, until_shown
+from tests.e2e.process import HANG, Run, mention, run, until_answered, until_shown
 from tests.e2e.test_restart import replies
 from tests.repeat import in_soak
 
@@ -171,6 +172,16 @@ async def test_a_standby_is_well_and_says_for_whom_it_waits(tmp_path: Path) -> N
             assert sorted(order, key=lines.index) == order
             assert two.two.relay.sent == []
             assert await first.signalled(signal.SIGTERM) == 0
+
+
+async def test_a_database_that_can_not_be_used_is_told_at_the_start(tmp_path: Path) -> None:
+    """R9, R10, R3: nobody waits for what only a person can mend; no time is spent on Discord."""
+    agent, nowhere = scenario(tmp_path), postgres.server().url("nowhere")
+    async with FakeDiscord() as discord:
+        async with run(tmp_path, discord.api_url, discord.token, agent, WEFT_DATABASE_URL=nowhere) as bot:
+            assert await bot.ended() == EX_CONFIG
+        assert "WEFT_DATABASE_URL: there is no such database" in bot.plain_lines()[-1]
+        assert discord.rest_calls() == []
 
 
 @pytest.mark.soak
