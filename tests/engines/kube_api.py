@@ -79,6 +79,7 @@ class KubeApi:
 
     def forget(self) -> None:
         """Have watches of what was before end with 410."""
+        self._last = next(self._version)  # something else has changed since
         self._oldest = self._last + 1
         self._history.clear()
         self.wake()
