@@ -30,7 +30,9 @@ ACCOUNTS = ("weft-one", "weft-two")
 FIRST_UID = 61_300
 Cut = Literal["", "reset", "silent"]
 AGENTS = ("player.py", "scripted.py", "turns.py", "offered.py")
-_TOOLS = ("unshare", "mount", "ssh", "ssh-keygen")
+_TOOLS = ("setpriv", "unshare", "mount", "ssh", "ssh-keygen")
+_WITH_US = ("setpriv", "--pdeathsig", "TERM")  # also when the tests are killed
+_UNSHARED = ("unshare", "--mount", "--propagation", "private")
 
 
 def _sshd() -> str | None:
@@ -91,7 +93,7 @@ def server() -> Iterator[Server]:
             shutil.copy(Path(scenario.__code__.co_filename).with_name(name), directory / name)
         port = _write_configuration(directory)
         started = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", _BEGIN, "sh", str(directory), str(_sshd())],
+            [*_WITH_US, *_UNSHARED, "sh", "-c", _BEGIN, "sh", str(directory), str(_sshd())],
             stdin=subprocess.DEVNULL,
         )
         try:
