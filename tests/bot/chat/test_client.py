@@ -301,6 +301,9 @@ async def test_a_client_that_was_replaced_is_no_source_of_a_catch_up() -> None:
     class Listening:
         started = 0
 
+        def may_send(self) -> bool:
+            return True
+
         def gateway_opened(self, *, resumed: bool) -> None:
             del resumed
             self.started += 1
@@ -464,7 +467,8 @@ async def test_only_the_threads_of_what_is_gone_are_let_go() -> None:
     threads: RecentMap[int, Place] = RecentMap(10)
     for place in (Place(1, 100, 10, 99), Place(1, 101, 11, 99), Place(1, 102, 12, 99), Place(2, 103, 13, 99)):
         threads.put(place.channel_id, place)
-    state: Any = SimpleNamespace(threads=threads, marks=Watermarks(), observer=None, breaker=None)
+    other = {"observer": None, "breaker": None, "may_send": lambda: True}
+    state: Any = SimpleNamespace(threads=threads, marks=Watermarks(), **other)
     dispatcher = FakeDispatcher()
     client = WeftClient(dispatcher, Policy(), state, guild_ready_timeout=0.0)
     client.vanished(Place(1, 10))

@@ -204,7 +204,7 @@ async def test_the_process_hides_its_token_and_imports_nothing_of_the_bots_own_w
     ours = {module for module in modules if module.startswith("bot.")}
     assert {each for each in ours if not each.startswith("bot.mcp")} == {
         *("bot.cli", "bot.ops", "bot.ops.hardening", "bot.service", "bot.service.cli"),
-        *("bot.setup", "bot.setup.cli", "bot.usage", "bot.version"),
+        *("bot.setup", "bot.setup.cli", "bot.state", "bot.state.cli", "bot.usage", "bot.version"),
     }
 
 
