@@ -29,7 +29,7 @@ from pool.engines.ssh_directory import private_directory
 from pool.engines.ssh_homes import Homes
 from pool.engines.ssh_hosts import HostState, choose
 from pool.engines.ssh_leftovers import Leftovers
-from pool.engines.ssh_script import base_of, marked, steps
+from pool.engines.ssh_script import base_of, marked, number, steps
 from pool.engines.ssh_settings import SshHost, SshSettings
 
 _FRESH, _FRESH_STATUS = 20.0, 60.0
@@ -78,12 +78,17 @@ class SshEngine:
     # --- starting ------------------------------------------------------------------------------------------------
 
     async def start(self, spec: LaunchSpec) -> SshAgent:
+        trying: list[HostState] = []
         with anyio.move_on_after(self.start_timeout):
-            return await self._start(spec)
+            return await self._start(spec, trying)
         seconds = f"{self.start_timeout:g}"
+        if trying:
+            # Otherwise it would be the first choice of the next start, too.
+            self._failed(trying[-1], f"has not started an agent within {seconds} s")
         raise AgentSpawnError(f"{self.name}: no host has started it within {seconds} s", failure=SpawnFailure.TIMEOUT)
 
-    async def _start(self, spec: LaunchSpec) -> SshAgent:
+    async def _start(self, spec: LaunchSpec, trying: list[HostState]) -> SshAgent:
+        """Start it on one of the hosts; the one that is being tried is the last of ``trying``."""
         thread = spec.labels.get("thread", "")
         # 1. What was left of the thread elsewhere must not work beside what is to come, if its host answers by now.
         with anyio.move_on_after(_SAME_THREAD):
@@ -97,6 +102,7 @@ class SshEngine:
             state = choose(self._hosts.values(), self._avoided, tried, home)
             if state is None:
                 raise self._no_host(tried)
+            trying.append(state)
             try:
                 with self._place(state):
                     agent = await self._start_on(state, spec)
@@ -198,9 +204,8 @@ class SshEngine:
 
     def _answered(self, state: HostState, words: list[str]) -> None:
         """Note what a host has said of its memory."""
-        kib = words[1] if len(words) > 1 and words[1].isdecimal() else ""
-        since = state.since
-        state.measured(int(kib) * 1024 if kib else None, anyio.current_time())
+        kib, since = number(words, 1), state.since
+        state.measured(None if kib is None else kib * 1024, anyio.current_time())
         state.since = min(since, state.running)  # those that began a moment ago do not show yet
         self._avoided.well(state.name)
 
@@ -242,7 +247,8 @@ class SshEngine:
         else:
             self._answered(state, answer[0])
             if have is not None:
-                have[state.name] = [directories[int(line[1])] for line in answer if line[0] == "has"]
+                said = (number(line, 1) for line in answer if line[0] == "has")
+                have[state.name] = [directories[one] for one in said if one is not None and one < len(directories)]
 
     async def nodes(self) -> Sequence[NodeStatus]:
         await self._ask_for_memory(_FRESH_STATUS, list(self._hosts.values()))
@@ -265,7 +271,7 @@ class SshEngine:
                 left.append(host.called)
                 self._leftovers.add(host, mark, "", f"agents of before on {host.called}")
             else:
-                ended += int(answer[1])
+                ended += number(answer, 1) or 0
                 if any(answer[2:]):
                     left.extend(f"{process.partition(':')[0]} on {host.called}" for process in answer[2:])
 
@@ -278,7 +284,7 @@ class SshEngine:
         """End what carries a mark; return the script's answer: ``ended``, how many agents, and what is left."""
         seconds = self._settings.connect_timeout + _CALL
         answer = (await self._client.ask(host, "end", steps(_QUICK), arguments=(mark,), seconds=seconds))[-1]
-        if answer[0] != "ended" or not answer[1].isdecimal():
+        if answer[0] != "ended" or number(answer, 1) is None:
             raise SshFailure(
                 SpawnFailure.OTHER, "its processes could not be listed: `weft doctor` says what is missing"
             )

@@ -21,7 +21,7 @@ from acp.shutdown import Members, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
 from pool.engines.model import Ran
 from pool.engines.ssh_client import CLOSED, SshClient, SshConnection, SshFailure
-from pool.engines.ssh_script import Frames, marked, steps
+from pool.engines.ssh_script import Frames, marked, number, steps
 from pool.engines.ssh_settings import SshHost
 
 _READ_SIZE = 256 * 1024
@@ -154,8 +154,8 @@ class SshAgent:
 
     def _hear(self, words: list[str]) -> None:
         what, rest = words[0], [word for word in words[1:] if word]
-        if what == "exit" and rest and rest[0].isdecimal():
-            self._code = status(int(rest[0]))
+        if what == "exit" and (code := number(rest, 0)) is not None:
+            self._code = status(code)
             self._reason = " ".join(rest[1:])
             self._said_at = anyio.current_time()
         elif what == "stage" and rest and rest[0] in tuple(StopStage):
@@ -348,8 +348,8 @@ class _Command:
                     return
 
     def _hear(self, words: list[str]) -> None:
-        if words[0] == "exit" and len(words) > 1 and words[1].isdecimal():
-            self.code = status(int(words[1]))
+        if words[0] == "exit" and (code := number(words, 1)) is not None:
+            self.code = status(code)
             self._ended.set()
 
 

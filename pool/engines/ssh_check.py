@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from acp.engine import LaunchSpec
 from pool.engines.model import EngineFinding
-from pool.engines.ssh_script import base_of
+from pool.engines.ssh_script import base_of, number
 from pool.engines.ssh_settings import SshHost
 
 
@@ -21,8 +21,8 @@ def findings(host: SshHost, answer: Sequence[Sequence[str]]) -> list[EngineFindi
     name, found, memory = host.called, [], ""
     for what, *rest in answer:
         text = " ".join(rest)
-        if what == "memory" and text.isdecimal():
-            memory = f", {int(text) / 1024**2:.1f} GB free"
+        if what == "memory" and (kib := number(rest, 0)) is not None:
+            memory = f", {kib / 1024**2:.1f} GB free"
         elif what == "lacks":
             found.append(_wrong(f"{name} has no {text}", f"install what has {text} (coreutils or busybox) there"))
         elif what == "blind":

@@ -35,9 +35,12 @@ ALIVE_INTERVAL, ALIVE_COUNT = 5, 2
 
 _NEEDED = ("SSH_AUTH_SOCK", "KRB5CCNAME", "LOGNAME")
 _NOISE = 256 * 1024
+_LINES = 10_000  # of an answer; the longest one tells of each process that is left
 _READ_SIZE = 256 * 1024
 _SOCKET_PATH = 80
 _END = 1.0
+_BEGIN = 10.0
+"""Seconds beyond those for connecting in which a host's shell has to begin with what it is told."""
 _TRIES = 3
 _WORDS, _LAST = 300, 2
 
@@ -51,7 +54,10 @@ class SshFailure(Exception):
         failure: what that means for a start.
         reason: ssh's own last words, or ours; a line for people.
         fix: what to do; "" where waiting is all there is.
+        busy: it hung up before it heard who we are.
     """
+
+    busy = False
 
     def __init__(self, failure: SpawnFailure, reason: str, fix: str = "") -> None:
         super().__init__(f"{reason}: {fix}" if fix else reason)
@@ -152,7 +158,7 @@ class SshConnection:
         raise await self._no_greeting()
 
     def _understood(self, words: list[str]) -> list[str]:
-        what, text = words[0], " ".join(words[2:])
+        what, why, text = words[0], "".join(words[1:2]), " ".join(words[2:])
         if what != "failed":
             return words
         failures = {
@@ -160,7 +166,7 @@ class SshConnection:
             "missing": (SpawnFailure.NOT_FOUND, f"{text} is not there"),
             "forbidden": (SpawnFailure.NOT_EXECUTABLE, f"{text} can't be executed"),
         }
-        raise SshFailure(*failures.get(words[1], (SpawnFailure.OTHER, text)))
+        raise SshFailure(*failures.get(why, (SpawnFailure.OTHER, text[:_WORDS])))
 
     async def _no_greeting(self) -> SshFailure:
         """Return why the script did not begin: ssh failed, or the account has no shell that does what it is told."""
@@ -289,18 +295,38 @@ class SshClient:
             SshFailure: there is no connection, or the script can't do its work.
         """
         for attempt in range(1, _TRIES + 1):
-            # Few at a time: sshd drops at random what comes while many log in (MaxStartups).
-            async with self._gates[host.called]:
-                connection = await self._spawn(host, mode, values, arguments, spec, env or {}, through)
-                try:
-                    return connection, await connection.greeting()
-                except BaseException as exc:
-                    busy = isinstance(exc, SshFailure) and is_busy(connection.words())
-                    await connection.close()
-                    if not busy or attempt == _TRIES:
-                        raise
+            try:
+                # Few at a time: sshd drops at random what comes while many log in (MaxStartups).
+                async with self._gates[host.called]:
+                    return await self._begun(host, mode, values, arguments, spec, env or {}, through)
+            except SshFailure as exc:
+                if not exc.busy or attempt == _TRIES:
+                    raise
             await anyio.sleep(random.uniform(0.1, 0.5) * attempt)  # noqa: S311
         raise AssertionError
+
+    async def _begun(
+        self,
+        host: SshHost,
+        mode: str,
+        values: Mapping[str, str],
+        arguments: Sequence[str],
+        spec: LaunchSpec | None,
+        env: Mapping[str, str],
+        through: Path | None,
+    ) -> tuple[SshConnection, list[str]]:
+        """Connect once. Bounded: where a login goes through and nothing comes of it, another host may do better."""
+        seconds = self._settings.connect_timeout + _BEGIN
+        with anyio.move_on_after(seconds):
+            connection = await self._spawn(host, mode, values, arguments, spec, env, through)
+            try:
+                return connection, await connection.greeting()
+            except BaseException as exc:
+                if isinstance(exc, SshFailure):
+                    exc.busy = is_busy(connection.words())
+                await connection.close()
+                raise
+        raise SshFailure(SpawnFailure.UNREACHABLE, f"no answer within {seconds:g} s")
 
     async def _spawn(
         self,
@@ -366,7 +392,7 @@ class SshClient:
             answer, frames = [first], Frames(connection.nonce)
             try:
                 with suppress(*CLOSED):
-                    while True:
+                    while len(answer) < _LINES:
                         answer += frames.feed(await connection.stdout.receive(_READ_SIZE))[1]
             finally:
                 await connection.close()

@@ -18,6 +18,8 @@ _MARK = re.compile(r"[A-Za-z0-9_.=-]+")
 _LONGEST = 4096
 """Bytes in the longest line of the script; what is longer is not one."""
 
+_DIGITS = 18
+
 PULSE = 30
 """Seconds between two signs of life that the script sends, so that a connection without its other end breaks."""
 
@@ -55,6 +57,12 @@ def message(
     if "\0" in text:
         raise ValueError("no variable or argument can have a zero byte in it")
     return text.encode(errors="surrogateescape")
+
+
+def number(words: Sequence[str], place: int) -> int | None:
+    """Return the number at a place of a line; None: there is none. Who controls the account may have written it."""
+    word = words[place] if place < len(words) else ""
+    return int(word) if word.isascii() and word.isdecimal() and len(word) <= _DIGITS else None
 
 
 def marked(name: str, value: str) -> str:
