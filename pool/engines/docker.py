@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any, Final, Self
 
 import anyio
@@ -177,8 +178,8 @@ class DockerEngine:
                 with anyio.CancelScope(shield=True):
                     return await self._client.create(name, config, min(self.start_timeout, _CREATE))
             except DockerFault as fault:
-                if fault.away:
-                    # It may have been heard all the same.
+                if fault.away or (fault.status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    # It may have been heard all the same, or be made by half.
                     self._left[name] = anyio.current_time() + _UNSURE
                 if fetched or not (fault.missing and _is_about_image(fault)):
                     raise
@@ -237,6 +238,14 @@ class DockerEngine:
 
     async def sweep(self, state: str) -> Swept:
         self._unswept = ""
+        try:
+            return await self._sweep(state)
+        except BaseException:
+            # Who calls it may wait for less time than it takes; what an earlier run left must go all the same.
+            self._unswept = state
+            raise
+
+    async def _sweep(self, state: str) -> Swept:
         try:
             found = await self._client.containers({STATE: state})
         except DockerFault as fault:

@@ -270,6 +270,10 @@ class SshEngine:
                 self._failed(self._hosts[host.called], exc.reason)
                 left.append(host.called)
                 self._leftovers.add(host, mark, "", f"agents of before on {host.called}")
+            except BaseException:
+                # Who calls it may wait for less time than a host takes; what was left there must go all the same.
+                self._leftovers.add(host, mark, "", f"agents of before on {host.called}")
+                raise
             else:
                 ended += number(answer, 1) or 0
                 if any(answer[2:]):

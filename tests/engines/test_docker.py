@@ -511,6 +511,16 @@ async def test_a_daemon_that_was_away_is_swept_when_it_is_back(tmp_path: Path) -
         await until_empty(docker)
 
 
+@pytest.mark.parametrize("status", [500, 502])
+async def test_a_container_that_a_failing_daemon_made_after_all_is_removed(tmp_path: Path, status: int) -> None:
+    """P9"""
+    async with world(tmp_path) as (docker, engine):
+        docker.faults.append(Fault("POST /containers/create", Answer(status, "a hook failed"), after=True))
+        with pytest.raises(AgentSpawnError):
+            await engine.start(launch())
+        await until_empty(docker)
+
+
 # --- beside, and the doctor --------------------------------------------------------------------------------------
 
 

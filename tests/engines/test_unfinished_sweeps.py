@@ -1,0 +1,62 @@
+"""P9: the start of the bot waits less for a sweep than an engine may take; what it did not get to goes later."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from pool.engines.docker import DockerEngine
+from pool.engines.docker_settings import DockerSettings
+from pool.engines.model import PoolEngine
+from pool.engines.ssh import SshEngine
+from pool.engines.ssh_settings import SshSettings
+from tests.engines import matrix
+from tests.engines.docker_server import Fault
+from tests.engines.kube_bed import SHORT, bed
+from tests.engines.test_docker import LIMITS, WATCH, launch, until_empty, world
+
+pytestmark = pytest.mark.asyncio
+
+
+async def swept_in_vain(engine: PoolEngine, state: str) -> None:
+    with anyio.move_on_after(0.2) as waited:
+        await engine.sweep(state)
+    assert waited.cancelled_caught
+
+
+async def test_of_a_daemon(tmp_path: Path) -> None:
+    async with world(tmp_path) as (docker, engine):
+        settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
+        async with DockerEngine("box", settings, WATCH) as earlier:
+            left = await earlier.start(launch())
+            silent = Fault("GET /containers/json", silent=True, times=1000)
+            docker.faults.append(silent)
+            await swept_in_vain(engine, "s1")
+            docker.faults.remove(silent)
+            await until_empty(docker)
+            await left.stop(LIMITS)
+
+
+async def test_of_a_cluster(tmp_path: Path) -> None:
+    async with bed(tmp_path, replace(SHORT, retries=1000, leftovers=0.1)) as one:
+        left = await one.start("sleep", "1000")
+        one.pod(left).body["metadata"]["labels"]["weft/run"] = "an-earlier-one"
+        await one.api.close()
+        await swept_in_vain(one.engine, one.state)
+        await one.api.serve()
+        await matrix.until_gone(one)
+        await left.stop(LIMITS)
+
+
+async def test_of_a_host(tmp_path: Path) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexec sleep 600\n")
+    ssh.chmod(0o755)
+    settings = SshSettings.model_validate({"hosts": ["hung"], "program": str(ssh)})
+    async with SshEngine("far", settings) as engine:
+        await swept_in_vain(engine, uuid.uuid4().hex)
+        assert engine._leftovers.places() == ("agents of before on hung",)
