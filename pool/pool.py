@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class SessionLease:
     """What a turn gets: a thread's session, or a copy of it, for the length of the turn.
 
     Attributes:
@@ -198,7 +198,7 @@ class ConnectionPool:
         return slot is not None
 
     @asynccontextmanager
-    async def session(self, thread_id: int, reservation: Reservation | None = None) -> AsyncIterator[Lease]:
+    async def session(self, thread_id: int, reservation: Reservation | None = None) -> AsyncIterator[SessionLease]:
         """Hold the thread's session for a turn: its slot's lock and nothing else.
 
         Takes the reservation over; without one it waits for a place. Who gives up waiting leaves the start going.
@@ -217,7 +217,7 @@ class ConnectionPool:
                 assert connection is not None
                 news, slot.news = slot.news, None  # how the session came about is news to its first turn only
                 how, lost = news or ("live", False)
-                yield Lease(connection, session, how, lost, slot, self._registry)
+                yield SessionLease(connection, session, how, lost, slot, self._registry)
             finally:
                 slot.end_turn(slot.lock, self._registry.clock())
                 slot.lock.release()  # before the claim: a slot without one may be stopped for a newcomer at once
@@ -242,7 +242,7 @@ class ConnectionPool:
         return claim if self._registry.book_extra(claim, behind=behind) else None
 
     @asynccontextmanager
-    async def extra_session(self, reservation: ExtraReservation) -> AsyncIterator[Lease]:
+    async def extra_session(self, reservation: ExtraReservation) -> AsyncIterator[SessionLease]:
         """Run a turn on a copy of the thread's session, made now and closed at the end; no lock is held.
 
         The copy knows what was said before the turns that run now; what it hears and says stays its own. It lives and
@@ -268,7 +268,7 @@ class ConnectionPool:
                     try:
                         if not slot.usable:  # nothing was prompted yet: the turn does better in the successor
                             raise ForkFailed("the agent ended, or was told to, while its session was forked")
-                        yield Lease(connection, session, "forked", False, slot, self._registry)
+                        yield SessionLease(connection, session, "forked", False, slot, self._registry)
                     finally:
                         connection.close_session(session)
             finally:

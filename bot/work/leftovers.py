@@ -21,7 +21,7 @@ from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
 from bot.work.ports import Answer
 from bot.work.queue_notices import Notice, QueueNotices
-from pool.pool import Lease
+from pool.pool import SessionLease
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ EXPIRED = Answer("This button has expired: what it was for has ended.", accepted
 class _Watch:
     """A turn that runs; ``before`` is what belonged to its agent when it began, None as long as that is not known."""
 
-    lease: Lease
+    lease: SessionLease
     looked: anyio.Event
     before: Members | None = None
 
@@ -72,7 +72,7 @@ class Leftovers:
     _left: dict[str, _Left] = field(init=False, default_factory=dict)
     _closed: bool = field(init=False, default=False)
 
-    def watch(self, prompt: Inbound, lease: Lease) -> anyio.Event:
+    def watch(self, prompt: Inbound, lease: SessionLease) -> anyio.Event:
         """Look up what belongs to the agent of a turn; the turn waits with its prompt for the event.
 
         The agent must have its process to itself: beside other turns nobody could say which of them started what.

@@ -20,7 +20,7 @@ from bot.work.permissions.rulings import RuledLines
 from bot.work.projects.branch_look import BranchLook
 from bot.work.questions.registry import Question
 from bot.work.queue.entry import Entry
-from pool.pool import Lease
+from pool.pool import SessionLease
 from pool.slot import ExtraReservation, Reservation
 
 Claim = Reservation | ExtraReservation
@@ -79,7 +79,7 @@ class RunningTurn:
     hear: Callable[[], str] | None = None
     doing: Callable[[], str] = str
     agent: str | None = None
-    lease: Lease | None = None
+    lease: SessionLease | None = None
     steering: anyio.Lock = field(default_factory=anyio.Lock)
     cards: list[Card] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)

@@ -45,7 +45,7 @@ from bot.work.running_turn import Claim, RunningTurn
 from bot.work.transcripts.handoffs import Handoffs, History, was_unread
 from bot.work.transcripts.record import FinishedTurn
 from bot.work.workspace.changes import WorkspaceChanges
-from pool.pool import ConnectionPool, Lease
+from pool.pool import ConnectionPool, SessionLease
 from pool.slot import ExtraReservation
 from pool.storage.durable import SessionStore
 
@@ -186,7 +186,7 @@ class TurnService:
         if not len(self.scheduler.queue(running.thread_id).line):
             self.pool.evict(running.thread_id, displaced=True)
 
-    async def bring(self, entry: Entry, lease: Lease) -> list[Body]:
+    async def bring(self, entry: Entry, lease: SessionLease) -> list[Body]:
         """Get for an entry what it refers to and its files; return what its thread is to read about them.
 
         There is no await after the last look at the entry: what is prompted next is all that was got.
@@ -201,7 +201,7 @@ class TurnService:
                 break
         return [*self.backgrounds.tell(entry), *notices]
 
-    async def _history(self, running: RunningTurn, lease: Lease) -> History | None:
+    async def _history(self, running: RunningTurn, lease: SessionLease) -> History | None:
         """Return what an agent that has taken over is to read first; say so where that can't be had."""
         if running.extra:
             return None
@@ -212,7 +212,7 @@ class TurnService:
             return None
         return history
 
-    async def _prepare(self, running: RunningTurn, lease: Lease) -> None:
+    async def _prepare(self, running: RunningTurn, lease: SessionLease) -> None:
         """Connect a turn with its session, and commit that its prompt is sent before it is.
 
         A store that hangs keeps neither a stop waiting nor the hard timeout. What it writes later does no harm: the
@@ -239,7 +239,7 @@ class TurnService:
         if running.looked is not None:
             await running.looked.wait()
 
-    async def _prompt(self, running: RunningTurn, lease: Lease, history: History | None) -> TurnEnd:
+    async def _prompt(self, running: RunningTurn, lease: SessionLease, history: History | None) -> TurnEnd:
         prompt = running.entry.prompt()
         # An agent takes a command of its own only at the very beginning: what it is to read comes with the next prompt.
         history = None if running.entry.runs_command else history
@@ -280,13 +280,13 @@ class TurnService:
         return replace(end_of(snapshot), handout=handout)
 
 
-def to_be_briefed(lease: Lease, entry: Entry) -> bool:
+def to_be_briefed(lease: SessionLease, entry: Entry) -> bool:
     """Return whether the agent is to be told with this prompt what it is to know of Weft: once in a session."""
     # A command of the agent's takes all text for its input: then it is told with the next prompt (K3).
     return lease.how != "forked" and not lease.session.briefed and not entry.runs_command
 
 
-def begins(lease: Lease) -> bool:
+def begins(lease: SessionLease) -> bool:
     """Return whether a session gets its first prompt since it was opened; a copy knows what the original was told."""
     return lease.how not in ("live", "forked")
 

@@ -1,296 +1,297 @@
-"""The lease on a shared state in PostgreSQL: a row that says who leads, and a lock that goes with the session (R10).
+"""The lease on a shared state: of the bots on one database one leads, and the others stand by (R10).
 
-Each session has a thread of its own while it is asked something, since the driver's calls wait; one that is cut off
-loses its socket, which ends the call. The protocol stands in `leadership`; it is safe by the row alone. The lock keeps
-others away from a bot that lives and can't renew for a moment, and shows in ``pg_locks`` who leads.
+How it is kept in the database stands in `lease`; here is the protocol. It trusts no clock to tell the time, only to run
+at its usual speed:
 
-A renewal changes no key of the row, so it does not wait for those who write on condition that the epoch is still the
-same (``FOR KEY SHARE``); a taking does. The mutable state is the connection, and which one came before it.
+- Whoever leads counts from *before* it asks for a renewal, and stops acting `LeaseLimits.margin` before the others may
+  begin: `Lease.held` is False then, for good, whatever the network or the process did meanwhile.
+- Whoever waits takes over once it has seen the same epoch and the same count of renewals for all of
+  `LeaseLimits.duration`, by its own clock, and only if they are still the same when it writes the next epoch. What was
+  given back is taken at once.
+
+The mutable state is the lease, and the session with the database, which is opened anew after any trouble.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
-import anyio.to_thread
-import psycopg
-from psycopg.rows import TupleRow
+import structlog
 
-from pool.storage.leadership import (
-    Leadership,
-    Lease,
-    LeaseLimits,
-    LeaseRefused,
-    LeaseTrouble,
-    Waiting,
-    holding,
-)
-from pool.storage.model import StateRefused, StorageFault, StorageLimits
-from pool.storage.postgres_server import (
-    LEASE_LOCK,
-    MIGRATION_LOCK,
-    connection_arguments,
-    faults,
-    refuse_unfit,
-    words_for,
-)
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-Connection = psycopg.Connection[TupleRow]
+Clock = Callable[[], float]
 
-_SET_UP = """
-SELECT set_config('statement_timeout', %(call)s, false), set_config('lock_timeout', %(call)s, false),
-    set_config('idle_session_timeout', %(idle)s, false),
-    set_config('synchronous_commit',
-        CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
-        false)
-"""
-
-_WHO = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-
-_END_FORMER = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s"
-
-_MAKE = """
-CREATE TABLE IF NOT EXISTS leadership (
-    epoch bigint PRIMARY KEY,
-    renewals bigint NOT NULL,
-    released boolean NOT NULL,
-    holder text NOT NULL,
-    until timestamptz NOT NULL
-)
-"""
-
-_LOOK = "SELECT epoch, renewals, released, holder FROM leadership ORDER BY epoch DESC LIMIT 1"
-
-_BEGIN = """
-INSERT INTO leadership SELECT 1, 0, false, %(holder)s, clock_timestamp() + %(duration)s * interval '1 s'
-WHERE NOT EXISTS (SELECT FROM leadership) RETURNING epoch
-"""
-
-_TAKE = """
-UPDATE leadership SET epoch = epoch + 1, renewals = 0, released = false, holder = %(holder)s,
-    until = clock_timestamp() + %(duration)s * interval '1 s'
-WHERE epoch = %(epoch)s AND renewals = %(renewals)s AND released = %(released)s RETURNING epoch
-"""
-
-_RENEW = """
-UPDATE leadership SET renewals = renewals + 1, until = clock_timestamp() + %(duration)s * interval '1 s'
-WHERE epoch = %(epoch)s AND NOT released RETURNING epoch
-"""
-
-_RELEASE = "UPDATE leadership SET released = true, until = clock_timestamp() WHERE epoch = %(epoch)s"
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-@dataclass(slots=True)
-class _Former:
-    """The session before this one, which may still hold the lock: its process, and when that began."""
-
-    backend: tuple[int, Any] | None = None
+def boot_clock() -> float:
+    """Return seconds by a clock that is never set, and that runs on while the machine sleeps."""
+    return time.clock_gettime(_BOOT)
 
 
-class PostgresLeaseSession:
-    """A session on one connection; see `leadership.LeaseSession`."""
+@dataclass(frozen=True, slots=True)
+class LeaseLimits:
+    """Times in seconds.
 
-    def __init__(self, connection: Connection, url: str, limits: LeaseLimits, former: _Former) -> None:
-        self._connection, self._url, self._limits, self._former = connection, url, limits, former
-        # The same connection by another number, which is ours to close.
-        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
-        self._busy = threading.Lock()
-        self._limiter = anyio.CapacityLimiter(1)
-        self._dropped = False
-        self._locked = False
+    Attributes:
+        duration: for how long nobody takes over after a renewal.
+        margin: how much earlier the one that leads stops: what it has sent by then must have arrived.
+        renew: between two renewals.
+        look: between two looks of one that waits.
+        call: what one call of the database may take, its connection included.
+        retry: before the next try after trouble.
+    """
+
+    duration: float = 15.0
+    margin: float = 5.0
+    renew: float = 3.0
+    look: float = 0.5
+    call: float = 3.0
+    retry: float = 0.5
+
+    @property
+    def usable(self) -> float:
+        """For how long one that leads may act after the beginning of a renewal."""
+        return self.duration - self.margin
+
+
+class LeaseTrouble(Exception):
+    """The database can't be asked at the moment; the message says why, in a few words for people."""
+
+
+class LeaseRefused(LeaseTrouble):
+    """The database can't be used, and trying again can't help: a person has to do something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """What the database knows: who leads, in which epoch, and how often that was renewed."""
+
+    epoch: int
+    renewals: int
+    released: bool
+    holder: str
+
+
+class LeaseSession(Protocol):
+    """A session with the database; a call that is cancelled leaves it unusable. Each call may raise `LeaseTrouble`."""
 
     async def look(self) -> Leadership | None:
-        return await self._ask(self._look)
+        """Return what the database knows; None: nobody has led yet."""
 
     async def take(self, seen: Leadership | None, holder: str) -> int | None:
-        return await self._ask(lambda: self._take(seen, holder))
+        """Begin the next epoch and return it; None: what was ``seen`` is no longer so."""
 
     async def renew(self, epoch: int) -> bool:
-        return await self._ask(lambda: self._renew(epoch))
+        """Renew the lease, in a new session too; False: another epoch has begun."""
 
     async def release(self, epoch: int) -> None:
-        await self._ask(lambda: self._execute(_RELEASE, epoch=epoch))
+        """Let anybody take over at once, if the epoch is still the current one."""
 
     def drop(self) -> None:
-        """Break off; a call that waits for the database ends by that."""
-        self._dropped = True
-        with suppress(OSError):  # it is closed already, by whichever side
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._close_unless_busy()
+        """Break off; never waits."""
 
-    async def _ask(self, call: Callable[[], T]) -> T:
-        # Cut off, it may go on for a moment in its thread: whoever cuts it off drops the session.
-        return await anyio.to_thread.run_sync(
-            lambda: self._in_thread(call), abandon_on_cancel=True, limiter=self._limiter
-        )
 
-    # --- in the thread -------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a bot waits: ``leader`` leads, or may still be acting; ``trouble`` keeps it from asking the database."""
 
-    def _in_thread(self, call: Callable[[], T]) -> T:
+    leader: str = ""
+    trouble: str = ""
+
+
+class Lease:
+    """The right to act for the shared state; made by `holding`.
+
+    Attributes:
+        epoch: grows with each taking, by whomever.
+        lost: set when it is lost, at the latest by the first `held` that is False for that.
+        why: the reason for that, for people.
+    """
+
+    def __init__(self, epoch: int, began: float, usable: float, clock: Clock) -> None:
+        self.epoch = epoch
+        self.lost, self.why = anyio.Event(), ""
+        self._usable, self._clock = usable, clock
+        self._deadline = began + usable
+        self._over = False
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is lost, if nothing renews it."""
+        return self._deadline - self._clock()
+
+    def held(self) -> bool:
+        """Whether one may act; once this is False, it stays so."""
+        if self.left <= 0 and not self._over:
+            self.lose(f"it was not renewed for {self._usable:g} s")
+        return not self._over and not self.lost.is_set()
+
+    def renewed(self, began: float) -> None:
+        """Take note of a renewal that was asked for at ``began``."""
+        self._deadline = max(self._deadline, began + self._usable)
+
+    def end(self) -> None:
+        """Act no more, since all is done."""
+        self._over = True
+
+    def lose(self, why: str) -> None:
+        """Act no more, since somebody else may."""
+        if not self._over and not self.lost.is_set():
+            self.why = why
+            self.lost.set()
+
+
+class _Line:
+    """One session at a time, opened when it is needed."""
+
+    def __init__(self, open_session: Callable[[], Awaitable[LeaseSession]]) -> None:
+        self._open = open_session
+        self._session: LeaseSession | None = None
+
+    async def ask(self, question: Callable[[LeaseSession], Awaitable[T]], within: float) -> T:
+        """Return the answer.
+
+        Raises:
+            LeaseTrouble: there is none within so many seconds, or the database could not be reached.
+        """
+        done = False
         try:
-            with self._busy, _troubles(self._url):
-                return call()
+            with anyio.fail_after(within):
+                if self._session is None:
+                    self._session = await self._open()
+                answer = await question(self._session)
+            done = True
+        except TimeoutError as exc:
+            raise LeaseTrouble("the database does not answer") from exc
         finally:
-            if self._dropped:
-                self._close_unless_busy()
+            # What is under way in a session nobody knows, once a call of it was cut off.
+            if not done:
+                self.drop()
+        return answer
 
-    def _close_unless_busy(self) -> None:
-        if self._busy.acquire(blocking=False):
-            try:
-                self._connection.close()
-            finally:
-                self._busy.release()
-
-    def set_up(self) -> None:
-        """Bound what the server waits for, and end the session before this one, if it is still there."""
-        self._in_thread(self._set_up)
-
-    def _set_up(self) -> None:
-        refuse_unfit(self._connection)
-        self._connection.execute(_SET_UP, {"call": _ms(self._limits.call), "idle": _ms(self._limits.duration)})
-        if self._former.backend is not None:
-            self._connection.execute(_END_FORMER, self._former.backend)
-        pid, began = self._connection.execute(_WHO).fetchone() or (0, None)
-        self._former.backend = pid, began
-
-    def _look(self) -> Leadership | None:
-        try:
-            row = self._connection.execute(_LOOK).fetchone()
-        except psycopg.errors.UndefinedTable:
-            return None
-        return None if row is None else Leadership(*row)
-
-    def _take(self, seen: Leadership | None, holder: str) -> int | None:
-        if not self._lock():
-            return None
-        given = {"holder": holder, "duration": self._limits.duration}
-        if seen is None:
-            # Not beside a migration, which holds its lock for as long as it takes.
-            with self._connection.transaction():
-                self._connection.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-                self._connection.execute(_MAKE)
-            row = self._connection.execute(_BEGIN, given).fetchone()
-        else:
-            known = {"epoch": seen.epoch, "renewals": seen.renewals, "released": seen.released}
-            row = self._connection.execute(_TAKE, given | known).fetchone()
-        if row is None:
-            self._unlock()
-            return None
-        return int(row[0])
-
-    def _renew(self, epoch: int) -> bool:
-        # A new session, after trouble: without the lock somebody else may be about to take over.
-        if not self._locked and not self._lock():
-            raise LeaseTrouble("another session holds the lock")
-        return self._execute(_RENEW, epoch=epoch, duration=self._limits.duration) == 1
-
-    def _execute(self, statement: str, **values: object) -> int:
-        return self._connection.execute(statement, values).rowcount
-
-    def _lock(self) -> bool:
-        row = self._connection.execute(f"SELECT pg_try_advisory_lock({LEASE_LOCK})").fetchone()
-        self._locked = row == (True,)
-        return self._locked
-
-    def _unlock(self) -> None:
-        self._connection.execute(f"SELECT pg_advisory_unlock({LEASE_LOCK})")
-        self._locked = False
-
-
-class _Opening:
-    """Connects in a thread; what comes too late is closed."""
-
-    def __init__(self, url: str, limits: LeaseLimits, former: _Former) -> None:
-        self._url, self._limits, self._former = url, limits, former
-        self._decided = threading.Lock()
-        self._session: PostgresLeaseSession | None = None
-        self._abandoned = False
-
-    async def opened(self) -> PostgresLeaseSession:
-        try:
-            return await anyio.to_thread.run_sync(self._open, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
-        except BaseException:
-            with self._decided:
-                self._abandoned = True
-                if self._session is not None:
-                    self._session.drop()
-            raise
-
-    def _open(self) -> PostgresLeaseSession:
-        with _troubles(self._url):
-            connection = psycopg.connect(**_arguments(self._url, self._limits))
-        session = PostgresLeaseSession(connection, self._url, self._limits, self._former)
-        with self._decided:
-            self._session = session
-            if self._abandoned:
-                session.drop()
-        try:
-            session.set_up()
-        except BaseException:
-            session.drop()
-            raise
-        return session
-
-
-def _arguments(url: str, limits: LeaseLimits) -> dict[str, Any]:
-    """Return how to connect: every wait for the network is bounded, and each statement is a transaction."""
-    within = StorageLimits(connect=limits.call, statement=limits.call)
-    return {
-        **connection_arguments(url, within),
-        "application_name": "weft lease",
-        "autocommit": True,
-        "prepare_threshold": None,
-    }
-
-
-@contextmanager
-def _troubles(url: str) -> Iterator[None]:
-    try:
-        with faults(url):
-            yield
-    except StateRefused as exc:
-        raise LeaseRefused(str(exc)) from exc
-    except StorageFault as exc:
-        raise LeaseTrouble(str(exc)) from exc
-    except psycopg.Error as exc:
-        raise LeaseTrouble(words_for(exc, url)) from exc
-
-
-def _ms(seconds: float) -> str:
-    return f"{max(1, int(seconds * 1000))}ms"
+    def drop(self) -> None:
+        if self._session is not None:
+            self._session.drop()
+            self._session = None
 
 
 @asynccontextmanager
-async def hold_lease(
-    url: str,
+async def holding(
+    open_session: Callable[[], Awaitable[LeaseSession]],
     holder: str,
-    limits: LeaseLimits | None = None,
-    on_wait: Callable[[Waiting], None] = lambda _waiting: None,
+    limits: LeaseLimits,
+    on_wait: Callable[[Waiting], None],
+    clock: Clock = boot_clock,
 ) -> AsyncIterator[Lease]:
-    """Wait until nobody else leads on the database, and lead while the body runs; see `leadership.holding`.
+    """Wait for the lease, and renew it while the body runs; then give it back.
+
+    The body is not cut off when the lease is lost: it looks at `Lease.held` before it acts, and waits for `Lease.lost`.
 
     Args:
-        url: of the database, without a pooler in between: the lock belongs to the session.
-        holder: what people know this bot by.
         on_wait: called when what is waited for changes.
 
     Raises:
-        LeaseRefused: the database can't be used, which shows at the start.
+        LeaseRefused: at the start. A database in which somebody has led already is waited for, once it was asked.
     """
-    within, former = limits or LeaseLimits(), _Former()
+    line = _Line(open_session)
+    try:
+        lease = await _win(line, holder, limits, on_wait, clock)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_keep, line, lease, limits, clock, name="lease")
+                try:
+                    yield lease
+                finally:
+                    tasks.cancel_scope.cancel()
+        finally:
+            # One that was lost is not given back: what was sent in its last moment has the margin to arrive.
+            if lease.held():
+                lease.end()
+                with anyio.CancelScope(shield=True):
+                    await _give_back(line, lease, limits)
+    finally:
+        line.drop()
 
-    async def open_session() -> PostgresLeaseSession:
-        return await _Opening(url, within, former).opened()
 
-    async with holding(open_session, holder, within, on_wait) as lease:
-        yield lease
+async def _win(
+    line: _Line, holder: str, limits: LeaseLimits, on_wait: Callable[[Waiting], None], clock: Clock
+) -> Lease:
+    """Wait until nobody leads; return the lease."""
+    told: Waiting | None = None
+    seen: Leadership | None = None
+    since, answered = clock(), False
+    while True:
+        try:
+            now_there = await line.ask(lambda session: session.look(), limits.call)
+            answered = answered or now_there is not None
+            # After the answer: what it shows was renewed before this moment.
+            if now_there != seen:
+                seen, since = now_there, clock()
+            if seen is None or seen.released or clock() - since >= limits.duration:
+                began = clock()
+                epoch = await line.ask(functools.partial(_take, seen, holder), limits.call)
+                if epoch is not None:
+                    log.info("lease.taken", epoch=epoch, holder=holder, before=seen.holder if seen else None)
+                    return Lease(epoch, began, limits.usable, clock)
+            waiting = Waiting(seen.holder if seen else "")
+        except LeaseTrouble as exc:
+            if isinstance(exc, LeaseRefused) and not answered:
+                raise
+            waiting = Waiting(seen.holder if seen else "", str(exc))
+        if waiting != told:
+            told = waiting
+            log.info("lease.awaited", leader=waiting.leader, trouble=waiting.trouble)
+            on_wait(waiting)
+        await anyio.sleep(limits.look)
+
+
+async def _take(seen: Leadership | None, holder: str, session: LeaseSession) -> int | None:
+    return await session.take(seen, holder)
+
+
+async def _keep(line: _Line, lease: Lease, limits: LeaseLimits, clock: Clock) -> None:
+    """Renew the lease until it is lost."""
+    pause, trouble = limits.renew, ""
+    while True:
+        await anyio.sleep(max(0.0, min(pause, lease.left)))
+        began = clock()
+        # In this order: of a process that stood still, a renewal now would come too late, even if it succeeded.
+        if not lease.held():
+            break
+        try:
+            ours = await line.ask(lambda session: session.renew(lease.epoch), min(limits.call, lease.left))
+        except LeaseTrouble as exc:
+            if not trouble:
+                log.warning("lease.not_renewed", reason=str(exc), left=round(lease.left, 1))
+            pause, trouble = limits.retry, str(exc)
+            continue
+        if not ours:
+            lease.lose("another bot took over")
+            break
+        if not lease.held():
+            break
+        lease.renewed(began)
+        if trouble:
+            log.info("lease.renewed", after=trouble)
+        pause, trouble = limits.renew, ""
+    log.error("lease.lost", reason=lease.why, trouble=trouble)
+
+
+async def _give_back(line: _Line, lease: Lease, limits: LeaseLimits) -> None:
+    try:
+        await line.ask(lambda session: session.release(lease.epoch), limits.call)
+    except LeaseTrouble as exc:
+        # The others see that nothing is renewed any more.
+        log.warning("lease.not_released", reason=str(exc))
+    else:
+        log.info("lease.released", epoch=lease.epoch)

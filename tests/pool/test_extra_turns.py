@@ -11,7 +11,7 @@ import pytest
 from acp.errors import ForkFailed
 from acp.schema import AgentCapabilities, InitializeResult
 from pool.model import PoolLimits, SlotState
-from pool.pool import ConnectionPool, Lease
+from pool.pool import ConnectionPool, SessionLease
 from pool.slot import ExtraReservation
 from tests.pool.fakes import PoolUnderTest, make_pool, settle, until, use
 
@@ -19,7 +19,7 @@ ONE = PoolLimits(max_agents=1, idle_ttl=10, hung_after=100)
 
 
 @asynccontextmanager
-async def busy(at: PoolUnderTest) -> AsyncIterator[tuple[ConnectionPool, Lease]]:
+async def busy(at: PoolUnderTest) -> AsyncIterator[tuple[ConnectionPool, SessionLease]]:
     """Enter the pool, with a turn of thread 1 that has its session."""
     with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1) as lease:

@@ -21,7 +21,7 @@ from acp.turn_deadlines import TurnLimits
 from acp.turn_runner import run_turn
 from pool.launcher import LocalLauncher
 from pool.model import PoolLimits
-from pool.pool import ConnectionPool, Lease
+from pool.pool import ConnectionPool, SessionLease
 from tests.agents import Gate, ScriptedAgent, scenario
 from tests.pool.fakes import until, use
 from tests.pool.memory import MemoryStore
@@ -123,7 +123,7 @@ async def test_two_turns_of_a_thread_run_side_by_side_in_one_process(tmp_path: P
     agent = scenario(tmp_path, words=words, fork="replay", close=True)
     ends: list[tuple[str, str]] = []
 
-    async def turn(lease: Lease, prompt: str) -> None:
+    async def turn(lease: SessionLease, prompt: str) -> None:
         turn = Turn(TurnLimits(drain_quiet=0.0), anyio.current_time())
         snapshot = await run_turn(lease.connection, lease.session, turn, [text_block(prompt)], Silent())
         ends.append((lease.how, snapshot.text))
@@ -151,7 +151,7 @@ async def test_text_is_put_into_the_running_turn_of_a_thread(tmp_path: Path) -> 
     agent = scenario(tmp_path, words={"slow": [{"text": "slow "}, {"hang": True}]}, steering=True)
     steered = []
 
-    async def steer(lease: Lease, turn: Turn) -> None:
+    async def steer(lease: SessionLease, turn: Turn) -> None:
         await agent.heard("session/prompt")
         steered.append(await lease.session.steer(turn, [text_block("and this")]))
 

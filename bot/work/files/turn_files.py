@@ -34,7 +34,7 @@ from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from pool.engines.model import RemoteAgent
 from pool.launcher import THREAD_FIELD
-from pool.pool import Lease
+from pool.pool import SessionLease
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ class TurnFiles:
     transcriber: Transcriber | None = None
     wall: Callable[[], float] = time.time
 
-    async def bring(self, entry: Entry, lease: Lease) -> list[Body]:
+    async def bring(self, entry: Entry, lease: SessionLease) -> list[Body]:
         """Fetch the files of all messages of an entry; return what its thread is to read about them."""
         notices: list[Body] = []
         work = Attachments(self.fetch, self.limits, self.transcriber)

@@ -28,7 +28,7 @@ from bot.work.options.words import label, resolve, shown
 from bot.work.running_turn import RunningTurn
 from bot.work.thread_settings import ThreadSettings
 from bot.work.turn_events import TurnListener
-from pool.pool import ConnectionPool, Lease
+from pool.pool import ConnectionPool, SessionLease
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +115,7 @@ class OptionGiver(TurnListener):
 
     # --- before a prompt ---------------------------------------------------------------------------------------------
 
-    async def give(self, running: RunningTurn, lease: Lease) -> None:
+    async def give(self, running: RunningTurn, lease: SessionLease) -> None:
         """Give the session of a turn what holds for its thread, before its prompt; what it refuses is said there.
 
         Bounded, and never an end of the turn: it goes on with what the agent has chosen then.

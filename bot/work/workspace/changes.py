@@ -26,7 +26,7 @@ from bot.work.workspace import git
 from bot.work.workspace.git import NO_COMMIT, Comparison, Start
 from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.worktrees import TreeState, WorkTree
-from pool.pool import Lease
+from pool.pool import SessionLease
 from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
@@ -146,7 +146,7 @@ class WorkspaceChanges:
         finally:
             look.done.set()
 
-    async def begin(self, thread_id: int, lease: Lease, look: Look) -> None:
+    async def begin(self, thread_id: int, lease: SessionLease, look: Look) -> None:
         """Keep where a thread begins if this is the start of its first session; its prompt is to follow."""
         known = thread_id in self._begun
         self._begun.put(thread_id, None)

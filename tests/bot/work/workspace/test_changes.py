@@ -18,7 +18,7 @@ from bot.work.task_tracker import TaskTracker
 from bot.work.workspace import changes, git
 from bot.work.workspace.changes import BEFORE, SHARED, UNKNOWN, Reported, WorkspaceChanges
 from bot.work.workspace.git import NO_COMMIT
-from pool.pool import Lease
+from pool.pool import SessionLease
 from tests.bot.work.fakes import NotedStore
 from tests.bot.work.repositories import commit, make_repository, needs_git, run_git
 
@@ -43,7 +43,7 @@ class Thread:
     async def begin(self, how: str = "new", *, lost: bool = False) -> str | None:
         """Begin a turn as its session came about; return what is kept then."""
         look = self.changes.look(THREAD)
-        await self.changes.begin(THREAD, cast("Lease", SimpleNamespace(how=how, lost=lost)), look)
+        await self.changes.begin(THREAD, cast("SessionLease", SimpleNamespace(how=how, lost=lost)), look)
         await self.tracker.until(lambda: self.tracker.under_way == 0)
         record = await self.store.thread(THREAD)
         return record.base if record is not None else None
