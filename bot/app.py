@@ -52,7 +52,7 @@ from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.session_servers import SessionServers, new_key
 from pool.storage.durable import SessionStore, open_store
-from pool.storage.leadership import Lease
+from pool.storage.lease import Lease
 from pool.storage.model import DAY, StateRefused, StorageLimits
 
 log = structlog.get_logger(__name__)

@@ -46,7 +46,7 @@ from bot.redaction import Redactor
 from bot.work.dispatcher import Dispatcher
 from bot.work.limits import WorkLimits
 from pool.model import PoolLimits
-from pool.storage.leadership import Lease
+from pool.storage.lease import Lease
 from pool.storage.model import LeaseLost
 
 log = structlog.get_logger(__name__)

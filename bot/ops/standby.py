@@ -21,7 +21,7 @@ from bot.config import EX_LEASE_LOST, ConfigError
 from bot.ops.health import StandbyHealth
 from bot.ops.supervisor import Supervisor, Watchdog
 from bot.ops.watch import Watch
-from pool.storage.leadership import Lease, LeaseLimits, LeaseRefused, Waiting
+from pool.storage.lease import Lease, LeaseLimits, LeaseRefused, LeaseWait
 
 if TYPE_CHECKING:
     from bot.redaction import Redactor
@@ -38,7 +38,7 @@ _STRAYS_LIMIT = 10.0
 _LOOK = 0.5
 
 
-def status(waiting: Waiting) -> str:
+def status(waiting: LeaseWait) -> str:
     """Return the line that the supervisor shows."""
     if waiting.trouble:
         return f"Standby: {waiting.trouble}"
@@ -58,7 +58,7 @@ class Standby:
         self._alive = anyio.CancelScope()
         self.waits = False
 
-    def wait(self, waiting: Waiting) -> None:
+    def wait(self, waiting: LeaseWait) -> None:
         """Say for whom."""
         self.waits = True
         self._watch.stand_by(StandbyHealth(leader=waiting.leader, trouble=waiting.trouble))
@@ -109,7 +109,7 @@ async def led(url: str | None, standby: Standby, marker: Mapping[str, str]) -> A
     if url is None:
         yield None
         return
-    from pool.storage.lease import hold_lease  # takes the driver, which is an extra
+    from pool.storage.postgres_lease import hold_lease  # takes the driver, which is an extra
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(standby.show_life, name="signs of life")

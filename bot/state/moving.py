@@ -183,7 +183,7 @@ def _adopt(directory: Path, known: bool, identity: str) -> None:
 @asynccontextmanager
 async def _held_database(url: str, *, changes: bool) -> AsyncIterator[Held]:
     try:
-        from pool.storage.lease import hold_lease
+        from pool.storage.postgres_lease import hold_lease
         from pool.storage.postgres_reading import examine
         from pool.storage.postgres_server import where
     except ImportError as exc:

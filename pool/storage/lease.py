@@ -1,7 +1,7 @@
 """The lease on a shared state: of the bots on one database one leads, and the others stand by (R10).
 
-How it is kept in the database stands in `lease`; here is the protocol. It trusts no clock to tell the time, only to run
-at its usual speed:
+How it is kept in a database stands in `postgres_lease`; here is the protocol. It trusts no clock to tell the time, only
+to run at its usual speed:
 
 - Whoever leads counts from *before* it asks for a renewal, and stops acting `LeaseLimits.margin` before the others may
   begin: `Lease.held` is False then, for good, whatever the network or the process did meanwhile.
@@ -102,7 +102,7 @@ class LeaseSession(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class LeaseWait:
     """Why a bot waits: ``leader`` leads, or may still be acting; ``trouble`` keeps it from asking the database."""
 
     leader: str = ""
@@ -110,7 +110,7 @@ class Waiting:
 
 
 class Lease:
-    """The right to act for the shared state; made by `holding`.
+    """The right to act for the shared state; made by `hold`.
 
     Attributes:
         epoch: grows with each taking, by whomever.
@@ -151,8 +151,8 @@ class Lease:
             self.lost.set()
 
 
-class _Line:
-    """One session at a time, opened when it is needed."""
+class _CurrentSession:
+    """The session that is asked, opened when it is needed; a new one after any trouble."""
 
     def __init__(self, open_session: Callable[[], Awaitable[LeaseSession]]) -> None:
         self._open = open_session
@@ -186,11 +186,11 @@ class _Line:
 
 
 @asynccontextmanager
-async def holding(
+async def hold(
     open_session: Callable[[], Awaitable[LeaseSession]],
     holder: str,
     limits: LeaseLimits,
-    on_wait: Callable[[Waiting], None],
+    on_wait: Callable[[LeaseWait], None],
     clock: Clock = boot_clock,
 ) -> AsyncIterator[Lease]:
     """Wait for the lease, and renew it while the body runs; then give it back.
@@ -203,12 +203,12 @@ async def holding(
     Raises:
         LeaseRefused: at the start. A database in which somebody has led already is waited for, once it was asked.
     """
-    line = _Line(open_session)
+    current = _CurrentSession(open_session)
     try:
-        lease = await _win(line, holder, limits, on_wait, clock)
+        lease = await _acquire(current, holder, limits, on_wait, clock)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_keep, line, lease, limits, clock, name="lease")
+                tasks.start_soon(_renew_until_lost, current, lease, limits, clock, name="lease")
                 try:
                     yield lease
                 finally:
@@ -218,36 +218,36 @@ async def holding(
             if lease.held():
                 lease.end()
                 with anyio.CancelScope(shield=True):
-                    await _give_back(line, lease, limits)
+                    await _release(current, lease, limits)
     finally:
-        line.drop()
+        current.drop()
 
 
-async def _win(
-    line: _Line, holder: str, limits: LeaseLimits, on_wait: Callable[[Waiting], None], clock: Clock
+async def _acquire(
+    current: _CurrentSession, holder: str, limits: LeaseLimits, on_wait: Callable[[LeaseWait], None], clock: Clock
 ) -> Lease:
     """Wait until nobody leads; return the lease."""
-    told: Waiting | None = None
+    told: LeaseWait | None = None
     seen: Leadership | None = None
     since, answered = clock(), False
     while True:
         try:
-            now_there = await line.ask(lambda session: session.look(), limits.call)
-            answered = answered or now_there is not None
+            found = await current.ask(lambda session: session.look(), limits.call)
+            answered = answered or found is not None
             # After the answer: what it shows was renewed before this moment.
-            if now_there != seen:
-                seen, since = now_there, clock()
+            if found != seen:
+                seen, since = found, clock()
             if seen is None or seen.released or clock() - since >= limits.duration:
                 began = clock()
-                epoch = await line.ask(functools.partial(_take, seen, holder), limits.call)
+                epoch = await current.ask(functools.partial(_take, seen, holder), limits.call)
                 if epoch is not None:
                     log.info("lease.taken", epoch=epoch, holder=holder, before=seen.holder if seen else None)
                     return Lease(epoch, began, limits.usable, clock)
-            waiting = Waiting(seen.holder if seen else "")
+            waiting = LeaseWait(seen.holder if seen else "")
         except LeaseTrouble as exc:
             if isinstance(exc, LeaseRefused) and not answered:
                 raise
-            waiting = Waiting(seen.holder if seen else "", str(exc))
+            waiting = LeaseWait(seen.holder if seen else "", str(exc))
         if waiting != told:
             told = waiting
             log.info("lease.awaited", leader=waiting.leader, trouble=waiting.trouble)
@@ -259,7 +259,7 @@ async def _take(seen: Leadership | None, holder: str, session: LeaseSession) -> 
     return await session.take(seen, holder)
 
 
-async def _keep(line: _Line, lease: Lease, limits: LeaseLimits, clock: Clock) -> None:
+async def _renew_until_lost(current: _CurrentSession, lease: Lease, limits: LeaseLimits, clock: Clock) -> None:
     """Renew the lease until it is lost."""
     pause, trouble = limits.renew, ""
     while True:
@@ -269,7 +269,7 @@ async def _keep(line: _Line, lease: Lease, limits: LeaseLimits, clock: Clock) ->
         if not lease.held():
             break
         try:
-            ours = await line.ask(lambda session: session.renew(lease.epoch), min(limits.call, lease.left))
+            ours = await current.ask(lambda session: session.renew(lease.epoch), min(limits.call, lease.left))
         except LeaseTrouble as exc:
             if not trouble:
                 log.warning("lease.not_renewed", reason=str(exc), left=round(lease.left, 1))
@@ -287,9 +287,9 @@ async def _keep(line: _Line, lease: Lease, limits: LeaseLimits, clock: Clock) ->
     log.error("lease.lost", reason=lease.why, trouble=trouble)
 
 
-async def _give_back(line: _Line, lease: Lease, limits: LeaseLimits) -> None:
+async def _release(current: _CurrentSession, lease: Lease, limits: LeaseLimits) -> None:
     try:
-        await line.ask(lambda session: session.release(lease.epoch), limits.call)
+        await current.ask(lambda session: session.release(lease.epoch), limits.call)
     except LeaseTrouble as exc:
         # The others see that nothing is renewed any more.
         log.warning("lease.not_released", reason=str(exc))

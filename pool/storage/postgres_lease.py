@@ -1,7 +1,7 @@
 """The lease on a shared state in PostgreSQL: a row that says who leads, and a lock that goes with the session (R10).
 
 Each session has a thread of its own while it is asked something, since the driver's calls wait; one that is cut off
-loses its socket, which ends the call. The protocol stands in `leadership`; it is safe by the row alone. The lock keeps
+loses its socket, which ends the call. The protocol stands in `lease`; it is safe by the row alone. The lock keeps
 others away from a bot that lives and can't renew for a moment, and shows in ``pg_locks`` who leads.
 
 A renewal changes no key of the row, so it does not wait for those who write on condition that the epoch is still the
@@ -23,14 +23,14 @@ import anyio.to_thread
 import psycopg
 from psycopg.rows import TupleRow
 
-from pool.storage.leadership import (
+from pool.storage.lease import (
     Leadership,
     Lease,
     LeaseLimits,
     LeaseRefused,
     LeaseTrouble,
-    Waiting,
-    holding,
+    LeaseWait,
+    hold,
 )
 from pool.storage.model import StateRefused, StorageFault, StorageLimits
 from pool.storage.postgres_server import (
@@ -97,7 +97,7 @@ class _Former:
 
 
 class PostgresLeaseSession:
-    """A session on one connection; see `leadership.LeaseSession`."""
+    """A session on one connection; see `lease.LeaseSession`."""
 
     def __init__(self, connection: Connection, url: str, limits: LeaseLimits, former: _Former) -> None:
         self._connection, self._url, self._limits, self._former = connection, url, limits, former
@@ -275,9 +275,9 @@ async def hold_lease(
     url: str,
     holder: str,
     limits: LeaseLimits | None = None,
-    on_wait: Callable[[Waiting], None] = lambda _waiting: None,
+    on_wait: Callable[[LeaseWait], None] = lambda _waiting: None,
 ) -> AsyncIterator[Lease]:
-    """Wait until nobody else leads on the database, and lead while the body runs; see `leadership.holding`.
+    """Wait until nobody else leads on the database, and lead while the body runs; see `lease.hold`.
 
     Args:
         url: of the database, without a pooler in between: the lock belongs to the session.
@@ -292,5 +292,5 @@ async def hold_lease(
     async def open_session() -> PostgresLeaseSession:
         return await _Opening(url, within, former).opened()
 
-    async with holding(open_session, holder, within, on_wait) as lease:
+    async with hold(open_session, holder, within, on_wait) as lease:
         yield lease

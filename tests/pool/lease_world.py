@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import anyio
 import anyio.abc
 
-from pool.storage.leadership import Leadership, Lease, LeaseLimits, LeaseTrouble, holding
+from pool.storage.lease import Leadership, Lease, LeaseLimits, LeaseTrouble, hold
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class World:
         """Be a bot that is started again whenever it ends."""
         while True:
             await machine.running()
-            async with holding(
+            async with hold(
                 self._opener(machine), machine.name, self.limits, lambda _waiting: None, machine.clock
             ) as lease:
                 self.leading[machine.name] = lease

@@ -9,8 +9,8 @@ import anyio
 import psycopg
 import pytest
 
-from pool.storage.leadership import LeaseLimits, Waiting
-from pool.storage.lease import hold_lease
+from pool.storage.lease import LeaseLimits, LeaseWait
+from pool.storage.postgres_lease import hold_lease
 from pool.storage.postgres_server import LEASE_LOCK
 from tests import postgres
 from tests.pool.lease_world import LIMITS, Machine, World
@@ -113,7 +113,7 @@ async def until_renewed(url: str) -> None:
 async def test_the_others_wait_for_a_bot_whose_sessions_end_and_take_over_when_it_gives_the_lease_back() -> None:
     """R10: a session that was lost is replaced, for the same epoch."""
     url, over = postgres.fresh(), anyio.Event()
-    waits: list[Waiting] = []
+    waits: list[LeaseWait] = []
 
     async def stand_by() -> None:
         async with hold_lease(url, "two", PATIENT, waits.append) as lease:
@@ -131,7 +131,7 @@ async def test_the_others_wait_for_a_bot_whose_sessions_end_and_take_over_when_i
                     await until_renewed(url)
                     assert postgres.rows(url, f"SELECT pg_terminate_backend(pid) {LOCKED}") == [(True,)]
                 await until_renewed(url)
-                assert waits == [Waiting("one")]
+                assert waits == [LeaseWait("one")]
                 assert lease.held()
                 assert not over.is_set()
             await over.wait()

@@ -12,18 +12,18 @@ import pytest
 
 from bot.config import EX_LEASE_LOST
 from bot.ops.standby import LIMITS_VARIABLE, forced_end, lease_limits, status
-from pool.storage.leadership import Lease, LeaseLimits, Waiting
+from pool.storage.lease import Lease, LeaseLimits, LeaseWait
 
 
 @pytest.mark.parametrize(
     ("waiting", "line"),
     [
-        (Waiting("one"), "Standby: one leads"),
-        (Waiting("one", "the database is away"), "Standby: the database is away"),
-        (Waiting(), "Standby: nobody leads yet"),
+        (LeaseWait("one"), "Standby: one leads"),
+        (LeaseWait("one", "the database is away"), "Standby: the database is away"),
+        (LeaseWait(), "Standby: nobody leads yet"),
     ],
 )
-def test_the_supervisor_shows_for_whom_a_bot_waits(waiting: Waiting, line: str) -> None:
+def test_the_supervisor_shows_for_whom_a_bot_waits(waiting: LeaseWait, line: str) -> None:
     """R10, R3."""
     assert status(waiting) == line
 

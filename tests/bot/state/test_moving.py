@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 from bot.cli import main
 from bot.ops.instance import sole_instance
 from pool.storage import database
-from pool.storage.lease import hold_lease
 from pool.storage.operations import Bind, Notice, See
+from pool.storage.postgres_lease import hold_lease
 from pool.storage.postgres_ledger import open_database_store
 from pool.storage.sessions import ClaimSession
 from pool.store import KeptNotice, SeenPlace, SessionClaim
