@@ -13,10 +13,10 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from bot.wording import nearest, told
-from pool.engines.docker_settings import DockerSettings
-from pool.engines.kubernetes_settings import KubernetesSettings
+from pool.engines.docker.settings import DockerSettings
+from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.model import PoolEngine
-from pool.engines.ssh_settings import SshSettings
+from pool.engines.ssh.settings import SshSettings
 
 
 class ExtraMissing(Exception):
@@ -52,9 +52,9 @@ class EngineKind:
 
 
 KINDS: Mapping[str, EngineKind] = {
-    "ssh": EngineKind(SshSettings, "pool.engines.ssh:SshEngine"),
-    "docker": EngineKind(DockerSettings, "pool.engines.docker:DockerEngine", extra="docker"),
-    "kubernetes": EngineKind(KubernetesSettings, "pool.engines.kubernetes:KubernetesEngine", extra="kubernetes"),
+    "ssh": EngineKind(SshSettings, "pool.engines.ssh.engine:SshEngine"),
+    "docker": EngineKind(DockerSettings, "pool.engines.docker.engine:DockerEngine", extra="docker"),
+    "kubernetes": EngineKind(KubernetesSettings, "pool.engines.kubernetes.engine:KubernetesEngine", extra="kubernetes"),
 }
 """By the word that stands for ``kind``."""
 

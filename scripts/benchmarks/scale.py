@@ -63,8 +63,8 @@ async def _local() -> AsyncIterator[Bench]:
 
 @asynccontextmanager
 async def _hosts() -> AsyncIterator[Bench]:
-    from pool.engines.ssh import SshEngine
-    from pool.engines.ssh_settings import SshSettings
+    from pool.engines.ssh.engine import SshEngine
+    from pool.engines.ssh.settings import SshSettings
     from tests.engines import sshd
 
     if reason := sshd.why_not():

@@ -16,8 +16,8 @@ import anyio
 import anyio.to_thread
 
 from acp.engine import LaunchSpec, tell_nobody
-from pool.engines.kubernetes import KubernetesEngine
-from pool.engines.kubernetes_settings import KubernetesSettings
+from pool.engines.kubernetes.engine import KubernetesEngine
+from pool.engines.kubernetes.settings import KubernetesSettings
 from tests.agents import ScriptedAgent
 from tests.cluster import image
 from tests.cluster.cluster import NODES, ROOT, Cluster

@@ -14,7 +14,7 @@ import pytest
 
 from acp.errors import AgentExit
 from acp.snapshot import Ending
-from pool.engines.kubernetes import KubernetesEngine
+from pool.engines.kubernetes.engine import KubernetesEngine
 from tests.agents import ScriptedAgent, scenario
 from tests.cluster.cluster import wait_until
 from tests.cluster.figures import measured

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pool.engines.kubernetes import KubernetesEngine
+from pool.engines.kubernetes.engine import KubernetesEngine
 from pool.engines.model import PoolEngine, RemoteAgent
 from tests.agents.scenario import SCRIPT
 from tests.cluster.pods import Pods, aside, python
@@ -31,7 +31,7 @@ class ClusterBed:
         self.python: Sequence[str] = python("")[:-1]
         self.directory = str(pods.directory)
         self.state = uuid.uuid4().hex
-        module = "pool.engines.kubernetes"
+        module = "pool.engines.kubernetes.engine"
         self.recipe = Recipe(f"{module}:KubernetesEngine", f"{module}_settings:KubernetesSettings", pods.values())
         self._pods = pods
 

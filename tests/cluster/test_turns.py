@@ -15,7 +15,7 @@ import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.snapshot import Ending
-from pool.engines.kubernetes import KubernetesEngine
+from pool.engines.kubernetes.engine import KubernetesEngine
 from tests.agents import scenario
 from tests.agents.scenario import SCRIPT
 from tests.cluster.cluster import NODES

@@ -12,10 +12,10 @@ from typing import Any, cast
 import anyio
 import anyio.lowlevel
 
-from pool.engines.kubernetes import KubernetesEngine
-from pool.engines.kubernetes_agent import KubernetesAgent
-from pool.engines.kubernetes_settings import KubernetesSettings
-from pool.engines.kubernetes_times import Times
+from pool.engines.kubernetes.agent import KubernetesAgent
+from pool.engines.kubernetes.engine import KubernetesEngine
+from pool.engines.kubernetes.settings import KubernetesSettings
+from pool.engines.kubernetes.times import Times
 from pool.engines.model import PoolEngine, RemoteAgent
 from tests.agents.scenario import COMMAND
 from tests.engines import matrix
@@ -37,7 +37,9 @@ class KubernetesBed:
         self.directory = str(directory)
         self.state = uuid.uuid4().hex
         self.recipe = matrix.Recipe(
-            "pool.engines.kubernetes:KubernetesEngine", "pool.engines.kubernetes_settings:KubernetesSettings", values
+            "pool.engines.kubernetes.engine:KubernetesEngine",
+            "pool.engines.kubernetes.settings:KubernetesSettings",
+            values,
         )
         self.told: list[str] = []
 

@@ -16,9 +16,9 @@ import structlog
 from acp.engine import LaunchSpec
 from acp.errors import AgentExited, AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits, StopStage
-from pool.engines.docker import DockerEngine, Watch
-from pool.engines.docker_agent import AWAY, DockerAgent
-from pool.engines.docker_settings import DockerSettings
+from pool.engines.docker.agent import AWAY, DockerAgent
+from pool.engines.docker.engine import DockerEngine, Watch
+from pool.engines.docker.settings import DockerSettings
 from tests.engines.docker_server import STDERR, Answer, Container, FakeDocker, Fault, deaf, frame, stubborn
 
 pytestmark = pytest.mark.asyncio

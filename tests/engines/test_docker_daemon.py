@@ -16,8 +16,8 @@ import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.snapshot import Ending, TurnSnapshot
-from pool.engines.docker import STATE, DockerEngine, Watch
-from pool.engines.docker_settings import DockerSettings
+from pool.engines.docker.engine import STATE, DockerEngine, Watch
+from pool.engines.docker.settings import DockerSettings
 from pool.engines.model import PoolEngine, RemoteAgent
 from tests.agents import Step
 from tests.engines import docker_daemon, matrix
@@ -70,7 +70,7 @@ class DockerBed:
         }
         self.engine: PoolEngine = DockerEngine("tests", DockerSettings(**self.values), WATCH)
         self.recipe = matrix.Recipe(
-            "pool.engines.docker:DockerEngine", "pool.engines.docker_settings:DockerSettings", self.values
+            "pool.engines.docker.engine:DockerEngine", "pool.engines.docker.settings:DockerSettings", self.values
         )
 
     async def running(self) -> Sequence[str]:

@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from bot.agents.engines import engine_of, table_problems
-from pool.engines.docker import DockerEngine
-from pool.engines.docker_settings import SOCKET, DockerSettings, environment, filled, without_secrets
+from pool.engines.docker.engine import DockerEngine
+from pool.engines.docker.settings import SOCKET, DockerSettings, environment, filled, without_secrets
 
 
 def test_only_the_image_has_to_be_said() -> None:

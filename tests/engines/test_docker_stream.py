@@ -13,7 +13,7 @@ import anyio.abc
 import anyio.to_thread
 import pytest
 
-from pool.engines.docker_stream import STDERR, STDOUT, Address, Hijacked, Refused
+from pool.engines.docker.stream import STDERR, STDOUT, Address, Hijacked, Refused
 from tests.engines import docker_daemon
 from tests.engines.docker_server import frame
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pool.engines.kubernetes_status import requested_memory
+from pool.engines.kubernetes.status import requested_memory
 from pool.engines.model import NodeStatus
 from tests.engines.kube_bed import KubernetesBed, bed
 from tests.engines.kube_model import Refused

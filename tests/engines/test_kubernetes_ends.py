@@ -11,7 +11,7 @@ import pytest
 
 from acp.errors import AgentExit
 from acp.shutdown import StopLimits, StopStage
-from pool.engines.kubernetes_agent import LOST, KubernetesAgent
+from pool.engines.kubernetes.agent import LOST, KubernetesAgent
 from tests.engines import matrix
 from tests.engines.kube_bed import SHORT, KubernetesBed, bed
 

@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from acp.engine import LaunchSpec
 from acp.errors import SpawnFailure
 from acp.shutdown import StopLimits
-from pool.engines.kubernetes_check import HELPFUL, NEEDED, WITH_CLAIMS
-from pool.engines.kubernetes_manifest import GATE, READY, claim_name, header, label, labels_of, pod, pod_name
-from pool.engines.kubernetes_settings import KubernetesSettings, Mount, NewClaim, Volume
-from pool.engines.kubernetes_status import event_words, how_it_ended, is_over, quantity, waiting_for
+from pool.engines.kubernetes.check import HELPFUL, NEEDED, WITH_CLAIMS
+from pool.engines.kubernetes.manifest import GATE, READY, claim_name, header, label, labels_of, pod, pod_name
+from pool.engines.kubernetes.settings import KubernetesSettings, Mount, NewClaim, Volume
+from pool.engines.kubernetes.status import event_words, how_it_ended, is_over, quantity, waiting_for
 
 LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

@@ -19,9 +19,9 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import carriers, command_line
 from pool.engines.model import PoolEngine, RemoteAgent
-from pool.engines.ssh import SshEngine
-from pool.engines.ssh_agent import SshAgent
-from pool.engines.ssh_settings import SshSettings
+from pool.engines.ssh.agent import SshAgent
+from pool.engines.ssh.engine import SshEngine
+from pool.engines.ssh.settings import SshSettings
 from tests.engines import matrix
 from tests.engines.sshd import ACCOUNTS, FIRST_UID, Cut, Server, Way, session_of, settings_for, ways
 from tests.repeat import in_soak
@@ -38,7 +38,9 @@ class SshBed:
         self.state = uuid.uuid4().hex
         self.ways = ways
         values = settings_for(server, [way.port for way in ways])
-        self.recipe = matrix.Recipe("pool.engines.ssh:SshEngine", "pool.engines.ssh_settings:SshSettings", values)
+        self.recipe = matrix.Recipe(
+            "pool.engines.ssh.engine:SshEngine", "pool.engines.ssh.settings:SshSettings", values
+        )
         self.cuts: Cut = "reset"
 
     async def running(self) -> Sequence[str]:

@@ -15,9 +15,9 @@ import pytest
 from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
-from pool.engines import ssh_client
-from pool.engines.ssh import SshEngine
-from pool.engines.ssh_settings import SshSettings
+from pool.engines.ssh import client as ssh_client
+from pool.engines.ssh.engine import SshEngine
+from pool.engines.ssh.settings import SshSettings
 
 pytestmark = pytest.mark.asyncio
 

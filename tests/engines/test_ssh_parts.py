@@ -15,13 +15,13 @@ import pytest
 from pydantic import ValidationError
 
 from acp.errors import SpawnFailure
-from pool.engines.ssh_check import findings
-from pool.engines.ssh_client import is_busy, refusal
-from pool.engines.ssh_directory import private_directory
-from pool.engines.ssh_homes import Homes
-from pool.engines.ssh_hosts import AGENT, HostState, choose
-from pool.engines.ssh_leftovers import LONGEST_PAUSE, Leftovers
-from pool.engines.ssh_settings import SshHost, SshSettings
+from pool.engines.ssh.check import findings
+from pool.engines.ssh.client import is_busy, refusal
+from pool.engines.ssh.directory import private_directory
+from pool.engines.ssh.homes import Homes
+from pool.engines.ssh.hosts import AGENT, HostState, choose
+from pool.engines.ssh.leftovers import LONGEST_PAUSE, Leftovers
+from pool.engines.ssh.settings import SshHost, SshSettings
 
 GIB = 1024**3
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acp.shutdown import StopLimits, carriers
-from pool.engines.ssh_script import Frames, base_of, command, marked, message, steps
+from pool.engines.ssh.script import Frames, base_of, command, marked, message, steps
 from tests.engines.matrix import HOSTILE
 from tests.repeat import in_soak
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pool.engines.docker import DockerEngine
-from pool.engines.docker_settings import DockerSettings
+from pool.engines.docker.engine import DockerEngine
+from pool.engines.docker.settings import DockerSettings
 from pool.engines.model import PoolEngine
-from pool.engines.ssh import SshEngine
-from pool.engines.ssh_settings import SshSettings
+from pool.engines.ssh.engine import SshEngine
+from pool.engines.ssh.settings import SshSettings
 from tests.engines import matrix
 from tests.engines.docker_server import Fault
 from tests.engines.kube_bed import SHORT, bed

@@ -26,7 +26,7 @@ PULSE = 30
 
 @cache
 def _script() -> str:
-    return files("pool.engines").joinpath("ssh_agent.sh").read_text()
+    return files("pool.engines.ssh").joinpath("agent.sh").read_text()
 
 
 def message(

@@ -9,11 +9,11 @@ import anyio
 
 from acp.engine import LaunchSpec
 from acp.shutdown import StopLimits
-from pool.engines.kubernetes_api import CLAIMS, FORBIDDEN, NOT_FOUND, PODS, SECRETS, ApiError, KubeApi
-from pool.engines.kubernetes_manifest import pod
-from pool.engines.kubernetes_settings import KubernetesSettings
-from pool.engines.kubernetes_status import shortened
-from pool.engines.kubernetes_times import Times
+from pool.engines.kubernetes.api import CLAIMS, FORBIDDEN, NOT_FOUND, PODS, SECRETS, ApiError, KubeApi
+from pool.engines.kubernetes.manifest import pod
+from pool.engines.kubernetes.settings import KubernetesSettings
+from pool.engines.kubernetes.status import shortened
+from pool.engines.kubernetes.times import Times
 from pool.engines.model import EngineFinding
 
 Right = tuple[str, str, str]

@@ -14,11 +14,11 @@ import anyio
 import structlog
 
 from pool.engines.avoided_nodes import AvoidedNodes
-from pool.engines.kubernetes_agent import KubernetesAgent
-from pool.engines.kubernetes_api import FORBIDDEN, PODS, ApiError, KubeApi
-from pool.engines.kubernetes_manifest import CONTAINER
-from pool.engines.kubernetes_status import NODE_LOST, quantity, requested_memory
-from pool.engines.kubernetes_times import Times
+from pool.engines.kubernetes.agent import KubernetesAgent
+from pool.engines.kubernetes.api import FORBIDDEN, PODS, ApiError, KubeApi
+from pool.engines.kubernetes.manifest import CONTAINER
+from pool.engines.kubernetes.status import NODE_LOST, quantity, requested_memory
+from pool.engines.kubernetes.times import Times
 from pool.engines.model import NodeStatus
 
 _TRIES = 2

@@ -22,15 +22,15 @@ from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
 from pool.engines.avoided_nodes import AvoidedNodes
 from pool.engines.model import EngineFinding, NodeStatus, Swept
-from pool.engines.ssh_agent import SCRIPT_LIMITS, SshAgent, Whose, remote_environment
-from pool.engines.ssh_check import findings, questions
-from pool.engines.ssh_client import SshClient, SshFailure
-from pool.engines.ssh_directory import private_directory
-from pool.engines.ssh_homes import Homes
-from pool.engines.ssh_hosts import HostState, choose
-from pool.engines.ssh_leftovers import Leftovers
-from pool.engines.ssh_script import base_of, marked, number, steps
-from pool.engines.ssh_settings import SshHost, SshSettings
+from pool.engines.ssh.agent import SCRIPT_LIMITS, SshAgent, Whose, remote_environment
+from pool.engines.ssh.check import findings, questions
+from pool.engines.ssh.client import SshClient, SshFailure
+from pool.engines.ssh.directory import private_directory
+from pool.engines.ssh.homes import Homes
+from pool.engines.ssh.hosts import HostState, choose
+from pool.engines.ssh.leftovers import Leftovers
+from pool.engines.ssh.script import base_of, marked, number, steps
+from pool.engines.ssh.settings import SshHost, SshSettings
 
 _FRESH, _FRESH_STATUS = 20.0, 60.0
 """Seconds for which a host's free memory is good enough: for a choice between hosts, and for who looks at them."""

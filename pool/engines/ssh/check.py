@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from acp.engine import LaunchSpec
 from pool.engines.model import EngineFinding
-from pool.engines.ssh_script import base_of, number
-from pool.engines.ssh_settings import SshHost
+from pool.engines.ssh.script import base_of, number
+from pool.engines.ssh.settings import SshHost
 
 
 def questions(specs: Sequence[LaunchSpec]) -> list[str]:

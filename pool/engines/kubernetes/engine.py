@@ -21,18 +21,18 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.stderr_tail import StderrTail
 from pool.engines.avoided_nodes import AvoidedNodes
-from pool.engines.kubernetes_agent import KubernetesAgent
-from pool.engines.kubernetes_api import PODS, ApiError, KubeApi
-from pool.engines.kubernetes_attach import PodStream
-from pool.engines.kubernetes_check import check
-from pool.engines.kubernetes_manifest import RUN, STATE, header, label, pod_name
-from pool.engines.kubernetes_nodes import Nodes
-from pool.engines.kubernetes_removal import remove
-from pool.engines.kubernetes_settings import KubernetesSettings
-from pool.engines.kubernetes_start import ATTACH, PodStart
-from pool.engines.kubernetes_status import Waiting, is_over, name_of, node_of, why_it_never_ran
-from pool.engines.kubernetes_times import Times
-from pool.engines.kubernetes_watch import PodWatch, SeenPod
+from pool.engines.kubernetes.agent import KubernetesAgent
+from pool.engines.kubernetes.api import PODS, ApiError, KubeApi
+from pool.engines.kubernetes.attach import PodStream
+from pool.engines.kubernetes.check import check
+from pool.engines.kubernetes.manifest import RUN, STATE, header, label, pod_name
+from pool.engines.kubernetes.nodes import Nodes
+from pool.engines.kubernetes.removal import remove
+from pool.engines.kubernetes.settings import KubernetesSettings
+from pool.engines.kubernetes.start import ATTACH, PodStart
+from pool.engines.kubernetes.status import Waiting, is_over, name_of, node_of, why_it_never_ran
+from pool.engines.kubernetes.times import Times
+from pool.engines.kubernetes.watch import PodWatch, SeenPod
 from pool.engines.model import EngineFinding, NodeStatus, Swept
 
 _AT_ONCE = 10

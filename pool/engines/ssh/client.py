@@ -24,8 +24,8 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.process import agent_environment
 from acp.shutdown import find, send_signal
-from pool.engines.ssh_script import Frames, command, message
-from pool.engines.ssh_settings import SshHost, SshSettings
+from pool.engines.ssh.script import Frames, command, message
+from pool.engines.ssh.settings import SshHost, SshSettings
 
 CLOSED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
 """How a stream tells that it is over."""

@@ -20,9 +20,9 @@ from acp.errors import AgentExit, AgentExited, SpawnFailure
 from acp.shutdown import Members, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
 from pool.engines.model import Ran
-from pool.engines.ssh_client import CLOSED, SshClient, SshConnection, SshFailure
-from pool.engines.ssh_script import Frames, marked, number, steps
-from pool.engines.ssh_settings import SshHost
+from pool.engines.ssh.client import CLOSED, SshClient, SshConnection, SshFailure
+from pool.engines.ssh.script import Frames, marked, number, steps
+from pool.engines.ssh.settings import SshHost
 
 _READ_SIZE = 256 * 1024
 _POLL = 0.25

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import anyio
 
-from pool.engines.docker_client import CALL, DockerClient, DockerFault
-from pool.engines.docker_settings import DockerSettings, host_config, without_secrets
-from pool.engines.docker_stream import STDOUT
+from pool.engines.docker.client import CALL, DockerClient, DockerFault
+from pool.engines.docker.settings import DockerSettings, host_config, without_secrets
+from pool.engines.docker.stream import STDOUT
 from pool.engines.model import EngineFinding
 
 CHECK = "weft.check"

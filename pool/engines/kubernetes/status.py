@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from acp.errors import AgentExit, SpawnFailure
-from pool.engines.kubernetes_manifest import CONTAINER, NO_DIRECTORY, NO_HEADER, NO_PROGRAM
+from pool.engines.kubernetes.manifest import CONTAINER, NO_DIRECTORY, NO_HEADER, NO_PROGRAM
 
 Pod = Mapping[str, Any]
 

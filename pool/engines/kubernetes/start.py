@@ -12,10 +12,10 @@ import anyio
 from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
-from pool.engines.kubernetes_api import CLAIMS, CONFLICT, EVENTS, PODS, ApiError, KubeApi
-from pool.engines.kubernetes_manifest import CONTAINER, claim, pod
-from pool.engines.kubernetes_settings import KubernetesSettings
-from pool.engines.kubernetes_status import (
+from pool.engines.kubernetes.api import CLAIMS, CONFLICT, EVENTS, PODS, ApiError, KubeApi
+from pool.engines.kubernetes.manifest import CONTAINER, claim, pod
+from pool.engines.kubernetes.settings import KubernetesSettings
+from pool.engines.kubernetes.status import (
     Waiting,
     event_words,
     is_over,
@@ -24,8 +24,8 @@ from pool.engines.kubernetes_status import (
     waiting_for,
     why_it_never_ran,
 )
-from pool.engines.kubernetes_times import Times
-from pool.engines.kubernetes_watch import SeenPod
+from pool.engines.kubernetes.times import Times
+from pool.engines.kubernetes.watch import SeenPod
 
 _LOOK = 5.0
 

@@ -23,11 +23,11 @@ import structlog
 
 from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
-from pool.engines.docker_agent import AWAY, Container, DockerAgent
-from pool.engines.docker_checks import check
-from pool.engines.docker_client import CALL, DockerClient, DockerFault
-from pool.engines.docker_settings import DockerSettings, environment, host_config, without_secrets
-from pool.engines.docker_stream import Hijacked
+from pool.engines.docker.agent import AWAY, Container, DockerAgent
+from pool.engines.docker.checks import check
+from pool.engines.docker.client import CALL, DockerClient, DockerFault
+from pool.engines.docker.settings import DockerSettings, environment, host_config, without_secrets
+from pool.engines.docker.stream import Hijacked
 from pool.engines.model import EngineFinding, NodeStatus, Swept
 
 STATE, AGENT, THREAD, RUN = "weft.state", "weft.agent", "weft.thread", "weft.run"

@@ -15,8 +15,8 @@ import anyio.abc
 import anyio.lowlevel
 import orjson
 
-from pool.engines.kubernetes_api import V5
-from pool.engines.kubernetes_times import Times
+from pool.engines.kubernetes.api import V5
+from pool.engines.kubernetes.times import Times
 
 STDIN, STDOUT, STDERR, STATUS = 0, 1, 2, 3
 _CLOSE: Final = 255

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from pool.engines.model import NodeStatus
-from pool.engines.ssh_settings import SshHost
+from pool.engines.ssh.settings import SshHost
 
 AGENT = 400 * 1024 * 1024
 """Bytes that an agent is taken to need until the host is asked again: many starts at once are to spread."""

@@ -1,6 +1,6 @@
 # Runs on a host of the ssh engine, in whatever `sh` is there: dash and busybox ash are tried.
 #
-# `pool.engines.ssh_script` sends it over stdin, behind assignments to the weft_* variables that are used here and
+# `pool.engines.ssh.script` sends it over stdin, behind assignments to the weft_* variables that are used here and
 # weft_environment(), which exports what the agent gets. What is said to the engine is a line that begins with a record
 # separator and the nonce; all else on stdout and stderr is the agent's, which has both as they come from sshd.
 # shellcheck shell=sh disable=SC2154,SC2015,SC2030,SC2031,SC2094

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import anyio
 
-from pool.engines.kubernetes_api import CONFLICT, NOT_FOUND, PODS, ApiError, KubeApi
-from pool.engines.kubernetes_watch import SeenPod
+from pool.engines.kubernetes.api import CONFLICT, NOT_FOUND, PODS, ApiError, KubeApi
+from pool.engines.kubernetes.watch import SeenPod
 
 _LOOK = 1.0
 

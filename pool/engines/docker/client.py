@@ -1,7 +1,7 @@
 """The calls to a Docker daemon's API that an engine needs, each bounded and with one kind of error.
 
 Docker's own daemon and Podman's compatible service answer them alike but for details, which are settled here. The
-client library makes the requests; the streams are `pool.engines.docker_stream`'s. The mutable state is the open client.
+client library makes the requests; the streams are `pool.engines.docker.stream`'s. The mutable state is the open client.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import aiodocker.execs
 import aiohttp
 import anyio
 
-from pool.engines.docker_settings import DockerSettings
-from pool.engines.docker_stream import Address, Hijacked, Refused
+from pool.engines.docker.settings import DockerSettings
+from pool.engines.docker.stream import Address, Hijacked, Refused
 
 CALL: Final = 10.0
 """Seconds for a call that needs none of a container's own time."""

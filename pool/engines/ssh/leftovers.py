@@ -13,7 +13,7 @@ from typing import Final
 import anyio
 import structlog
 
-from pool.engines.ssh_settings import SshHost
+from pool.engines.ssh.settings import SshHost
 
 FIRST_PAUSE: Final = 2.0
 LONGEST_PAUSE: Final = 300.0

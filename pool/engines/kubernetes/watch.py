@@ -12,10 +12,10 @@ from typing import Any, Final
 import anyio
 import structlog
 
-from pool.engines.kubernetes_api import GONE, NOT_FOUND, PODS, ApiError, KubeApi
-from pool.engines.kubernetes_manifest import RUN
-from pool.engines.kubernetes_status import is_over, name_of, uid_of
-from pool.engines.kubernetes_times import Times
+from pool.engines.kubernetes.api import GONE, NOT_FOUND, PODS, ApiError, KubeApi
+from pool.engines.kubernetes.manifest import RUN
+from pool.engines.kubernetes.status import is_over, name_of, uid_of
+from pool.engines.kubernetes.times import Times
 
 Json = dict[str, Any]
 _SHORTEST_ROUND: Final = 0.5

@@ -22,8 +22,8 @@ import structlog
 from acp.errors import AgentExit, AgentExited
 from acp.shutdown import Members, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
-from pool.engines.docker_client import CALL, DockerClient, DockerFault
-from pool.engines.docker_stream import STDERR, STDOUT, Hijacked
+from pool.engines.docker.client import CALL, DockerClient, DockerFault
+from pool.engines.docker.stream import STDERR, STDOUT, Hijacked
 from pool.engines.model import Ran
 
 AWAY = "the Docker daemon does not answer"

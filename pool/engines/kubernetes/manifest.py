@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from acp.engine import LaunchSpec
 from acp.shutdown import StopLimits
-from pool.engines.kubernetes_settings import KubernetesSettings, Mount, Volume
+from pool.engines.kubernetes.settings import KubernetesSettings, Mount, Volume
 
 Json = dict[str, Any]
 

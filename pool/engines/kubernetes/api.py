@@ -22,9 +22,9 @@ from kubernetes_asyncio import client, config
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from acp.errors import AgentSpawnError, SpawnFailure
-from pool.engines.kubernetes_settings import KubernetesSettings
-from pool.engines.kubernetes_status import shortened
-from pool.engines.kubernetes_times import Times
+from pool.engines.kubernetes.settings import KubernetesSettings
+from pool.engines.kubernetes.status import shortened
+from pool.engines.kubernetes.times import Times
 
 AnswerT = TypeVar("AnswerT")
 Json = dict[str, Any]

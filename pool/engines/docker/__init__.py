@@ -1,0 +1,1 @@
+"""Agents in containers of a daemon of Docker or Podman; from the outside in: `engine`, `agent`, `client`, `stream`."""
