@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, fields
 import sqlalchemy as sa
 
 from pool.storage.model import Operation, Question
-from pool.storage.tables import DECISIONS, RULES
-from pool.storage.upsert import Upsert
+from pool.storage.tables import DECISIONS, RULES, Upsert
 from pool.store import Decision, KeptRule
 
 

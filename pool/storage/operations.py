@@ -31,9 +31,10 @@ from pool.storage.tables import (
     TEXT,
     THREADS,
     TRANSCRIPTS,
+    Upsert,
+    replaced,
 )
 from pool.storage.transcripts import KeepTranscript
-from pool.storage.upsert import Upsert, replaced
 from pool.storage.work import KeepSchedule, KeepWorkTree
 from pool.store import (
     AcceptedPrompt,
@@ -318,17 +319,38 @@ _SEE = Upsert(
 def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
     """Carry out an operation in the transaction that the connection is in; return its answer."""
     match operation:
+        # 1. Changes that answer something.
         case Accept(prompt):
             row = {**asdict(prompt), "started": False, "shown": ""}
             # The count of rows says what was new.
             return connection.execute(_ACCEPT.on(connection), row, execution_options=_COUNTED).rowcount == 1
+        case ClaimSession():
+            return sessions.claim(connection, operation)
+        case Prune():
+            return _prune(connection, operation)
+        # 2. Questions; the more special ones first.
+        case spending.Spending():
+            return spending.added_up(connection, operation)
+        case transcripts.TranscriptQuestion():
+            return transcripts.answer(connection, operation)
+        case sessions.SessionQuestion():
+            return sessions.answer(connection, operation)
+        case Question():
+            return _answer(connection, operation)
+        # 3. All other changes.
+        case _:
+            return _change(connection, operation)
+
+
+def _change(connection: sa.Connection, operation: Operation[Any]) -> None:
+    match operation:
         case Amend(message_id, payload):
             connection.execute(_AMEND, {"id": message_id, "text": payload})
         case Started(message_id, turn):
             connection.execute(_STARTED, {"id": message_id, "first": turn})
         case StartedTogether(parts):
             for part in parts:
-                perform(connection, part)
+                _change(connection, part)
         case Shown(message_id, messages):
             connection.execute(_SHOWN, {"id": message_id, "ids": " ".join(map(str, messages))})
         case SavePendingReply(message_id, outcome, payload):
@@ -361,23 +383,10 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             transcripts.keep(connection, transcript)
         case KeepWorkTree() | KeepSchedule():
             work.keep(connection, operation)
-        case ClaimSession():
-            return sessions.claim(connection, operation)
         case SetClaim():
             sessions.set_claim(connection, operation)
         case NoteSession():
             sessions.note(connection, [operation])
-        case Prune():
-            return _prune(connection, operation)
-        case spending.Spending():
-            return spending.added_up(connection, operation)
-        case transcripts.TranscriptQuestion():
-            return transcripts.answer(connection, operation)
-        case sessions.SessionQuestion():
-            return sessions.answer(connection, operation)
-        case Question():
-            return _answer(connection, operation)
-    return None
 
 
 def _bind(connection: sa.Connection, bind: Bind) -> None:

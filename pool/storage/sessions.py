@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import func
 
 from pool.storage.model import Operation, Question, T
-from pool.storage.tables import CLAIMS, SESSIONS, THREADS
-from pool.storage.upsert import Upsert, replaced
+from pool.storage.tables import CLAIMS, SESSIONS, THREADS, Upsert, replaced
 from pool.store import KnownSession, SessionClaim, ThreadSession
 
 

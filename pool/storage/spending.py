@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import func
 
 from pool.storage.model import Operation, Question
-from pool.storage.tables import SNOWFLAKE, SPENDING
-from pool.storage.upsert import Upsert
+from pool.storage.tables import SNOWFLAKE, SPENDING, Upsert
 from pool.store import KeptSpending, Spent
 
 

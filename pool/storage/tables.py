@@ -1,4 +1,6 @@
-"""The tables, as the statements see them; how a file or a database gets them stands in `pool.storage.steps`.
+"""The tables, as the statements see them, and inserts that fit both kinds of database.
+
+How a file gets the tables stands in `pool.storage.steps`, how a server does in `postgres_steps`.
 
 A prompt is open while it has no outcome; while it has one and no ``finished_at``, its reply is pending; then it is
 finished. A finished prompt has a payload only if it was to be kept. ``turn`` is the first message of the turn that a
@@ -7,7 +9,11 @@ prompt is part of, and null for that one itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 METADATA = sa.MetaData()
 
@@ -247,3 +253,36 @@ WRITERS = sa.Table(
     sa.Column("batch", sa.BigInteger, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+
+
+# --- inserts --------------------------------------------------------------------------------------------------------
+
+# SQLite and PostgreSQL write an insert that minds an existing row alike, but SQLAlchemy has a construct for each.
+
+New: TypeAlias = Any
+"""The columns of the row that was not inserted, as an update of the one that is there may take them."""
+
+
+class Upsert:
+    """An insert into a table, built once for both; without ``update`` a row that is there stays as it is."""
+
+    def __init__(
+        self, table: sa.Table, key: tuple[str, ...] = (), update: Callable[[New], Mapping[str, Any]] | None = None
+    ) -> None:
+        self._statements: dict[str, sa.Insert] = {}
+        for dialect in (sqlite, postgresql):
+            insert = dialect.insert(table)
+            self._statements[dialect.dialect.name] = (
+                insert.on_conflict_do_nothing()
+                if update is None
+                else insert.on_conflict_do_update(index_elements=list(key), set_=update(insert.excluded))
+            )
+
+    def on(self, connection: sa.Connection) -> sa.Insert:
+        """Return the statement in the connection's language; the row is its parameters."""
+        return self._statements[connection.dialect.name]
+
+
+def replaced(*names: str) -> Callable[[New], Mapping[str, Any]]:
+    """Return an update that takes these columns from the new row."""
+    return lambda new: {name: new[name] for name in names}

@@ -12,8 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import func
 
 from pool.storage.model import Operation, Question, T
-from pool.storage.tables import TRANSCRIPTS
-from pool.storage.upsert import Upsert, replaced
+from pool.storage.tables import TRANSCRIPTS, Upsert, replaced
 from pool.store import KeptTranscript
 
 

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 
 from pool.storage.model import Operation
-from pool.storage.tables import SCHEDULES, WORK_TREES
-from pool.storage.upsert import Upsert, replaced
+from pool.storage.tables import SCHEDULES, WORK_TREES, Upsert, replaced
 from pool.store import KeptSchedule, KeptWorkTree
 
 
