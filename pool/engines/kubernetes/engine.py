@@ -1,7 +1,7 @@
 """Agents as pods of a cluster: one pod for each process, made, attached and deleted through the API.
 
-The cluster places, limits and ends them. What a pod is made of is in `kubernetes_manifest`, its start in
-`kubernetes_start`, the running one in `kubernetes_agent`. The mutable state is the agents, and what could not be
+The cluster places, limits and ends them. What a pod is made of is in `manifest`, its start in
+`start`, the running one in `agent`. The mutable state is the agents, and what could not be
 deleted.
 """
 
