@@ -183,6 +183,7 @@ def _adopt(directory: Path, known: bool, identity: str) -> None:
 @asynccontextmanager
 async def _held_database(url: str, *, changes: bool) -> AsyncIterator[Held]:
     try:
+        from pool.storage.lease import LeaseRefused
         from pool.storage.postgres_lease import hold_lease
         from pool.storage.postgres_reading import examine
         from pool.storage.postgres_server import where
@@ -198,10 +199,13 @@ async def _held_database(url: str, *, changes: bool) -> AsyncIterator[Held]:
     if found.missing:
         raise ConfigError(f"{called}: {found.missing}")
     with anyio.move_on_after(PATIENCE) as waiting:
-        async with hold_lease(url, f"weft state move on {platform.node()}") as lease:
-            waiting.deadline = float("inf")
-            open_ = partial(_database, url, lambda: lease.epoch, reading=not changes)
-            yield Held(called, found.identity, open_)
+        try:
+            async with hold_lease(url, f"weft state move on {platform.node()}") as lease:
+                waiting.deadline = float("inf")
+                open_ = partial(_database, url, lambda: lease.epoch, reading=not changes)
+                yield Held(called, found.identity, open_)
+        except LeaseRefused as exc:
+            raise ConfigError(str(exc)) from exc
     if waiting.cancelled_caught:
         raise AlreadyRunning(f"somebody else works on {called}: stop the bots there")
 
