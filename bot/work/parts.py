@@ -227,7 +227,8 @@ class Parts(Host[Claim]):
         tracker, store, pool, limits = self._tracker, self._store, self._pool, self._limits
         editors, settings, redact = self._editors, self.thread_settings, self._redact
         self._branches = branches = Branches(tasks, self.projects)
-        self._changes = WorkspaceChanges(tracker, store, self._files.place_of, self.projects.tree_of, branches.changes)
+        place_here, tree_of = self._files.place_here, self.projects.tree_of
+        self._changes = WorkspaceChanges(tracker, store, place_here, tree_of, branches.changes)
         turns = TurnService(
             pool, store, self._scheduler, editors, self.deliveries, self._asking.cards, self._asking.forms,
             self._leftovers, self.late_outputs, Backgrounds(lookups, store, limits.context, limits.lookup),

@@ -16,8 +16,11 @@ from bot.agents.model import AgentProfile, Agents
 from bot.model import Outcome
 from bot.ops.snapshot import node_health
 from bot.sandbox import FakeDiscord
+from bot.work.files import turn_files
 from tests.agents import ScriptedAgent, scenario
+from tests.bot.work.repositories import needs_git
 from tests.e2e.play import LIMIT, Play, play
+from tests.e2e.test_diff import shown
 from tests.engines import nearby
 from tests.engines.nearby import NEARBY, NearbyEngine, NearbySettings
 
@@ -126,3 +129,31 @@ async def test_files_go_to_the_agents_machine_and_come_back(tmp_path: Path) -> N
         posted = [file for reply in game.replies(message.id) for file in reply.attachments]
         assert [(file.name, file.content) for file in posted] == [("made.txt", b"made")]
         assert not await (there / f".weft/out/{message.id}/made.txt").exists()
+
+
+@needs_git
+async def test_what_changed_elsewhere_is_not_looked_for_here(tmp_path: Path) -> None:
+    """P14, W1: even where the state directory lies in somebody's repository."""
+    await anyio.run_process(["git", "init", "-q", str(tmp_path)])
+    change = {"type": "diff", "path": "/there/new.txt", "oldText": None, "newText": "new\n"}
+    edit = {"tool": {"title": "write", "kind": "edit", "content": [change]}}
+    async with playing(tmp_path, scenario(tmp_path, words={"write": [edit, {"text": "written"}]})) as (game, _):
+        files = [("notes.bin", b"note")]
+        message = await game.owner.say(game.discord.channel_id, "write", mention_bot=True, files=files)
+        assert await game.outcome(message.id) is Outcome.ANSWERED
+        answer = await shown(game, message.id)
+        assert "its directory is not on this machine" in answer.content
+        assert "/there/new.txt" in answer.content
+
+
+async def test_files_that_take_for_ever_do_not_keep_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P14: an agent decides how fast its machine is."""
+    monkeypatch.setattr(turn_files, "FETCH_LIMIT", 0.1)
+    monkeypatch.setattr(turn_files, "fetch", _never)
+    async with playing(tmp_path, scenario(tmp_path)) as (game, _):
+        _, outcome = await game.ask("hello")
+        assert outcome is Outcome.ANSWERED
+
+
+async def _never(*_: object, **__: object) -> None:
+    await anyio.sleep_forever()

@@ -39,6 +39,9 @@ from pool.pool import SessionLease
 log = structlog.get_logger(__name__)
 
 DAY = 86_400.0
+FETCH_LIMIT = 120.0
+"""Seconds for all that an agent on another machine hands out in a turn, which is not over before."""
+
 NOT_THERE = "-# ⚠️ The files could not be brought to the agent's machine: {why}. Send them again later."
 NONE_LEFT = "none of the files could be passed on: {files}"
 
@@ -91,11 +94,16 @@ class TurnFiles:
         if turn.place is None:
             return
         own = THREAD_FIELD in self.thread_settings.profile_of(turn.thread_id).workspace
-        try:
-            await fetch(agent, turn.place.directory, turn.thread_id, limit, own=own)
-        except AgentExited as exc:
-            # What is there is taken after the next turn.
-            log.warning("files.not_fetched", thread=turn.thread_id, reason=str(exc))
+        reason = f"it took more than {FETCH_LIMIT:g} s"
+        with anyio.move_on_after(FETCH_LIMIT):
+            try:
+                await fetch(agent, turn.place.directory, turn.thread_id, limit, own=own)
+            except AgentExited as exc:
+                reason = str(exc)
+            else:
+                return
+        # What is there is taken after the next turn.
+        log.warning("files.not_fetched", thread=turn.thread_id, reason=reason)
 
     def place_of(self, thread_id: int) -> Place | None:
         """Return the same, and whether no other thread works there; None: the agent has no directory."""
@@ -104,6 +112,11 @@ class TurnFiles:
         if self.thread_settings.profile_of(thread_id).engine is not None:
             own = not self.thread_settings.shares_home(thread_id)  # each thread has its mirror
         return Place(self.workspace_of(thread_id), own) if workspace else None
+
+    def place_here(self, thread_id: int) -> Place | None:
+        """Return the same of an agent on this machine; None of one on another, whose mirror has none of its work."""
+        here = self.thread_settings.profile_of(thread_id).engine is None
+        return self.place_of(thread_id) if here else None
 
     def remove(self, thread_id: int) -> None:
         """Remove the files of a thread whose session is given up."""
