@@ -90,11 +90,30 @@ async def _daemon(kind: str) -> AsyncIterator[Bench]:
             yield Bench(bed.player, bed.directory, bed.engine)
 
 
+@asynccontextmanager
+async def _cluster() -> AsyncIterator[Bench]:
+    from tests.cluster import cluster
+    from tests.cluster.pods import aside, pods_of, prepare
+
+    if reason := cluster.missing():
+        pytest.skip(reason)
+    with contextlib.ExitStack() as stack:
+        # Built beside the loop, which has nothing else to do yet.
+        running = await aside(stack.enter_context, cluster.running())
+        config = await aside(prepare, running)
+        pods = stack.enter_context(contextlib.contextmanager(pods_of)(running, running.shared / "bench", config))
+        async with pods.engine() as engine:
+            # The image has the Python that this environment was made from, and the tests' agents at the same paths.
+            player = (sys._base_executable, "-I", "-S", str(PLAYER))  # type: ignore[attr-defined]
+            yield Bench(player, str(pods.directory), engine)
+
+
 ENGINES: dict[str, Open] = {
     "local": _local,
     "ssh": _hosts,
     "docker": partial(_daemon, "docker"),
     "podman": partial(_daemon, "podman"),
+    "kubernetes": _cluster,
 }
 
 
