@@ -1,7 +1,8 @@
 """The fence at the exit to Discord: a bot that leads no more sends nothing (R10).
 
-Each request is looked at twice, before it waits for a connection and again right before its first byte, and so is each
-frame to the gateway, IDENTIFY and RESUME among them. What is received, and hanging up, needs no leave.
+Each request is looked at before it waits for a connection, right before its first byte, and before each further piece
+of its body; and so is each frame to the gateway, IDENTIFY and RESUME among them. What is received, and hanging up,
+needs no leave.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def fence_requests(config: aiohttp.TraceConfig, may_send: MaySend) -> None:
     config.on_request_start.append(look)
     # aiohttp calls this before it writes them: a process may have stood still while it waited for the connection.
     config.on_request_headers_sent.append(look)
+    # And this before each piece of a body: it may stand still amid a file, too, and a request without its end is none.
+    config.on_request_chunk_sent.append(look)
 
 
 def fence_gateway(client: discord.Client, may_send: MaySend) -> None:

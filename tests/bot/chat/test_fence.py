@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import aiohttp
 import anyio
 import discord
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from discord.backoff import ExponentialBackoff
 
-from bot.chat.fence import NotLeading
+from bot.chat.fence import NotLeading, fence_requests
 from bot.reply.port import Body, Unavailable
 from bot.sandbox import FakeDiscord
 from tests.bot.chat.harness import FakeDispatcher, RunningChat, running_chat
@@ -56,6 +61,37 @@ async def test_nothing_is_sent_any_more_not_even_what_has_its_connection_already
         assert len(fd.rest_calls()) == before
         assert [message.content for message in fd.messages(fd.channel_id)] == ["while it led"]
         assert chat.observer.answers.count(("POST", "messages", 0)) == 0
+
+
+async def test_a_file_that_is_half_way_does_not_arrive() -> None:
+    """R10: a process that stands still amid an upload must not end it when it goes on."""
+    arrived, half = [], anyio.Event()
+
+    async def take(request: web.Request) -> web.Response:
+        async for data in request.content.iter_chunked(64 * 1024):
+            arrived.append(len(data))
+            half.set()
+        arrived.append(-1)
+        return web.Response()
+
+    def body() -> AsyncIterator[bytes]:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"x" * 256 * 1024
+            await half.wait()
+            leave.left = 0
+            yield b"x"
+
+        return pieces()
+
+    leave, trace = Leave(), aiohttp.TraceConfig()
+    fence_requests(trace, leave)
+    application = web.Application()
+    application.router.add_post("/", take)
+    async with TestServer(application) as server, aiohttp.ClientSession(trace_configs=[trace]) as session:
+        with anyio.fail_after(30), pytest.raises(aiohttp.ClientError):
+            await session.post(server.make_url("/"), data=body())
+    assert arrived
+    assert -1 not in arrived
 
 
 async def test_no_session_of_the_gateway_is_resumed_or_begun(monkeypatch: pytest.MonkeyPatch) -> None:
