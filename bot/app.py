@@ -6,7 +6,6 @@ connection, and the store last. The mutable state is the settings in force.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -18,22 +17,18 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from acp.connection import ConnectionLimits
 from acp.mcp_servers import McpServer
-from acp.process import agent_environment
-from acp.turn_deadlines import TurnLimits
+from bot import derived_settings
 from bot.agents.engines_running import RunningEngines, running_engines
-from bot.agents.model import Agents, launcher_of, secret_values
+from bot.agents.model import launcher_of, secret_values
 from bot.agents.tool_access import ToolAccess
-from bot.chat.authorize import Policy
 from bot.chat.fence import always
-from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
+from bot.chat.gateway import ChatConfigError, DiscordGateway
 from bot.config import ConfigError, Settings
 from bot.files import user_name
 from bot.log import configure_logging
 from bot.mcp.listener import ToolListener
 from bot.mcp.place import private_place
-from bot.model import Lane, QueueMode, Verbosity
 from bot.ops.address import AddressUnusable
 from bot.ops.database_address import database_secrets
 from bot.ops.instance import COMMAND_STAMP, DATABASE, STATE_MARKER, CommandStampFile, sole_instance
@@ -41,19 +36,14 @@ from bot.ops.snapshot import Watched
 from bot.ops.watch import Watch, watching
 from bot.preflight import NO_DRIVER, RunSettings, database_of
 from bot.redaction import Redactor
-from bot.reply.pacing import Pacing
 from bot.work.dispatcher import Dispatcher
-from bot.work.files.transcription import Transcriber
-from bot.work.limits import FileLimits, WorkLimits
-from bot.work.queue.drop_rule import Drop
-from bot.work.queue.rules import Rules
+from bot.work.observer import Observer
 from pool.launcher import LauncherByName
-from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.session_servers import SessionServers, new_key
 from pool.storage.durable import SessionStore, open_store
 from pool.storage.lease import Lease
-from pool.storage.model import DAY, StateRefused, StorageLimits
+from pool.storage.model import StateRefused
 
 log = structlog.get_logger(__name__)
 
@@ -62,10 +52,6 @@ CONNECTION_CLOSE = 15.0
 
 STORE_PATIENCE = 5.0
 """Seconds that a database which is away is waited for once the work is over."""
-
-DISCORD_GUILD_READY = 2.0
-LOCAL_GUILD_READY = 0.1
-"""Seconds without news of a further server after which the bot counts as ready."""
 
 LIVE = frozenset(
     {
@@ -134,7 +120,7 @@ async def kept_state(settings: Settings, epoch: Callable[[], int] | None = None)
         ConfigError: a person has to do something before it can be used, as when a newer version has written it.
         LeaseLost: another bot works on it.
     """
-    limits, url = storage_limits(settings), database_of(settings)
+    limits, url = derived_settings.storage_limits(settings), database_of(settings)
     try:
         if url is None:
             async with open_store(settings.state_dir / DATABASE, limits) as store:
@@ -263,11 +249,8 @@ async def running_bot(
         ConfigError: Discord refused the token or the intents; in a group, since the body is cut off.
     """
     redactor = redactor or Redactor(secrets(wanted))
-    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stamp = CommandStampFile(settings.state_dir / COMMAND_STAMP)
-    if lease is not None:
-        stamp.forget()  # the one that led before may have registered others since
     marker = marker or {}
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     later = _Later()
     # Whoever has it can make no token of it, and what is left of a token without it is worth nothing.
@@ -281,53 +264,92 @@ async def running_bot(
         running_engines(wanted.agents) as engines,
         anyio.create_task_group() as connection,
     ):
-        gateway = DiscordGateway(
-            chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer,
-            may_send=lease.held if lease is not None else always,
-        )  # fmt: skip
-        limits = widened(pool_limits(settings), settings, wanted.agents)
+        gateway = _gateway(settings, wanted, redactor, store, watch.observer, lease)
+        limits = derived_settings.widened(derived_settings.pool_limits(settings), settings, wanted.agents)
         # What runs on engines belongs to the state: whichever machine leads next has to find it.
         state = await store.identity() or marker.get(STATE_MARKER, "")
         launcher = _launcher(settings, wanted, marker, state, later, access, engines)
         sessions = SessionServers(functools.partial(later.servers_for, access), key)
         pool = ConnectionPool(
-            launcher, store, limits, connection_limits(settings),
+            launcher, store, limits, derived_settings.connection_limits(settings),
             on_change=later.capacity_changed, on_cut_off=later.cut_off, servers=sessions,
             nodes=lambda: engines.nodes,
         )  # fmt: skip
         async with pool, anyio.create_task_group() as work:
-            later.dispatcher = dispatcher = Dispatcher(
-                work, gateway.chat, pool, store, work_limits(settings), wanted.agents, watch.observer,
-                may=gateway.may,
-                rights=gateway.rights,
-                lookups=gateway.lookups,
-                redact=redactor.text,
-                transcriber=transcriber_of(settings, wanted),
-                launcher=launcher,
-                journals=settings.state_dir / "merges",
-                mirrors=settings.state_dir / "remote",
-            )  # fmt: skip
+            later.dispatcher = dispatcher = _dispatcher(
+                work, gateway, pool, store, settings, wanted, watch.observer, redactor, launcher
+            )
             if lease is not None:
                 work.start_soon(_lose_with_store, lease, store, name="lease and store")
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
-            # Before any agent is started: what an earlier run left may still work in a thread's directory.
-            await engines.sweep(state)
-            work.start_soon(engines.keep_looking, name="engines")
-            # Before any agent is started, which may call at once.
             listener = ToolListener(sessions.find, dispatcher.tools.call, watch.observer)
-            await serve_tools(work, access.socket, listener)
-            # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
-            dispatcher.hold()
-            await dispatcher.recover()
+            await _take_up(work, dispatcher, engines, state, access.socket, listener)
             connection.start_soon(_stay_connected, gateway, dispatcher, name="gateway")
             try:
                 yield Bot(dispatcher, pool, gateway, gateway.ready, watch.address)
             finally:
                 await _take_down(dispatcher, gateway, store, lease)
-                # What is shielded may wait for a database that is away; nobody would end that wait later.
-                store.leave(STORE_PATIENCE)
                 work.cancel_scope.cancel()
         gateway.close()
+
+
+def _gateway(
+    settings: Settings,
+    wanted: RunSettings,
+    redactor: Redactor,
+    store: SessionStore,
+    observer: Observer,
+    lease: Lease | None,
+) -> DiscordGateway:
+    stamp = CommandStampFile(settings.state_dir / COMMAND_STAMP)
+    if lease is not None:
+        stamp.forget()  # the one that led before may have registered others since
+    may_send = lease.held if lease is not None else always
+    config = derived_settings.chat_config(settings, wanted)
+    return DiscordGateway(config, stamp, redactor, store=store, observer=observer, may_send=may_send)
+
+
+def _dispatcher(
+    work: TaskGroup,
+    gateway: DiscordGateway,
+    pool: ConnectionPool,
+    store: SessionStore,
+    settings: Settings,
+    wanted: RunSettings,
+    observer: Observer,
+    redactor: Redactor,
+    launcher: LauncherByName,
+) -> Dispatcher:
+    return Dispatcher(
+        work, gateway.chat, pool, store, derived_settings.work_limits(settings), wanted.agents, observer,
+        may=gateway.may,
+        rights=gateway.rights,
+        lookups=gateway.lookups,
+        redact=redactor.text,
+        transcriber=derived_settings.transcriber_of(settings, wanted),
+        launcher=launcher,
+        journals=settings.state_dir / "merges",
+        mirrors=settings.state_dir / "remote",
+    )  # fmt: skip
+
+
+async def _take_up(
+    work: TaskGroup,
+    dispatcher: Dispatcher,
+    engines: RunningEngines,
+    state: str,
+    socket: Path,
+    listener: ToolListener,
+) -> None:
+    """Go on where an earlier run ended."""
+    # 1. Before any agent is started: what an earlier run left may still work in a thread's directory.
+    await engines.sweep(state)
+    work.start_soon(engines.keep_looking, name="engines")
+    # 2. Before any agent is started, which may call at once.
+    await serve_tools(work, socket, listener)
+    # 3. Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
+    dispatcher.hold()
+    await dispatcher.recover()
 
 
 async def _take_down(dispatcher: Dispatcher, gateway: DiscordGateway, store: SessionStore, lease: Lease | None) -> None:
@@ -339,6 +361,8 @@ async def _take_down(dispatcher: Dispatcher, gateway: DiscordGateway, store: Ses
             if lease is None or lease.held():
                 await dispatcher.shutdown()
                 ending.cancel_scope.cancel()
+    # What is shielded may wait for a database that is away; nobody would end that wait later.
+    store.leave(STORE_PATIENCE)
 
 
 async def _break_off(lease: Lease, gateway: DiscordGateway, store: SessionStore, work: anyio.CancelScope) -> None:
@@ -408,117 +432,8 @@ def changed_names(before: Settings, after: Settings) -> frozenset[str]:
 def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
     """Make settings take effect that a running bot can take over; see `LIVE`."""
     configure_logging(settings.log_level, settings.log_format, redactor)
-    bot.gateway.allow(policy_of(settings))
+    bot.gateway.allow(derived_settings.policy_of(settings))
     bot.dispatcher.expel()
-    bot.dispatcher.limit(work_limits(settings))
-    bot.pool.widen(widened(pool_limits(settings), settings, bot.dispatcher.thread_settings.agents).hung_after)
-
-
-# --- what each part is given -----------------------------------------------------------------------------------------
-
-
-def policy_of(settings: Settings) -> Policy:
-    """Return whom to let in (D2)."""
-    return Policy(
-        guilds=frozenset(settings.allowed_guilds),
-        channels=frozenset(settings.allowed_channels),
-        users=frozenset(settings.allowed_users),
-        roles=frozenset(settings.allowed_roles),
-        approvers=frozenset(settings.approver_roles),
-        forums=frozenset(settings.forums),
-        direct=settings.direct_messages,
-    )
-
-
-def chat_config(settings: Settings, wanted: RunSettings) -> ChatConfig:
-    """Return how to reach Discord and whom to let in."""
-    # Discord tells about its servers one by one; the loopback's single one is there at once.
-    patience = LOCAL_GUILD_READY if settings.discord_api else DISCORD_GUILD_READY
-    return ChatConfig(
-        token=wanted.token,
-        policy=policy_of(settings),
-        api_url=settings.discord_api,
-        guild_ready_timeout=patience,
-        catch_up_limit=settings.catch_up,
-    )
-
-
-def pool_limits(settings: Settings) -> PoolLimits:
-    """Return the pool's limits; the net under a hung turn is wider than all that the turn itself may take."""
-    turn = turn_limits(settings)
-    longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace
-    # Its files come before its own time begins, but the session is its already.
-    files = FileLimits().fetch_timeout + (Transcriber(settings.transcribe).timeout if settings.transcribe else 0.0)
-    return PoolLimits(max_agents=settings.max_agents, idle_ttl=settings.idle_ttl, hung_after=longest + files + 60)
-
-
-def widened(limits: PoolLimits, settings: Settings, agents: Agents) -> PoolLimits:
-    """Return the pool's limits with a net under the turns of all agents: some may last longer than the settings say."""
-    longer = agents.longest_turn(settings.hard_timeout) - settings.hard_timeout
-    return dataclasses.replace(limits, hung_after=limits.hung_after + max(0.0, longer))
-
-
-def storage_limits(settings: Settings) -> StorageLimits:
-    """Return what bounds the state file."""
-    return StorageLimits(decisions_age=settings.audit_days * DAY, transcripts_age=settings.transcript_days * DAY)
-
-
-def connection_limits(settings: Settings) -> ConnectionLimits:
-    """Return the limits of an agent's connection."""
-    return ConnectionLimits(
-        start=settings.start_timeout,
-        session=settings.start_timeout,
-        max_line=settings.max_line,
-        # People are shown what agents ask, so agents are told that they may.
-        elicitation=("form", "url"),
-    )
-
-
-def turn_limits(settings: Settings) -> TurnLimits:
-    """Return the limits of a prompt turn."""
-    return TurnLimits(
-        liveness=settings.liveness_interval,
-        hard_timeout=settings.hard_timeout,
-        cancel_grace=settings.cancel_grace,
-        drain_quiet=settings.drain,
-    )
-
-
-def transcriber_of(settings: Settings, wanted: RunSettings) -> Transcriber | None:
-    """Return what writes down voice messages; it sees what every agent does of the environment."""
-    environment = agent_environment(wanted.environment, ())
-    return Transcriber(settings.transcribe, environment) if settings.transcribe else None
-
-
-def rules_of(settings: Settings) -> Rules:
-    """Return how a thread's messages become turns."""
-    return Rules(
-        mode=QueueMode(settings.queue_mode),
-        cap=settings.queue_cap,
-        drop=Drop(settings.queue_drop),
-        debounce=settings.debounce,
-        debounce_max=settings.debounce_max,
-        max_concurrent=settings.max_concurrent,
-    )
-
-
-def work_limits(settings: Settings) -> WorkLimits:
-    """Return the limits of the work."""
-    return WorkLimits(
-        turn=turn_limits(settings),
-        pacing=Pacing(interval=settings.edit_interval),
-        long_as_file=settings.long_answers == "file",
-        verbosity=Verbosity(settings.verbosity),
-        rules=rules_of(settings),
-        lanes=dict(zip(Lane, settings.lanes, strict=True)),
-        user_messages=settings.user_messages,
-        context=settings.context,
-        reactions=settings.reactions,
-        welcome=settings.welcome,
-        permission_timeout=settings.permission_timeout,
-        approvers=settings.approver_roles,
-        stop_grace=settings.stop_grace,
-        stop_bound=settings.cancel_grace + 1,
-        files=FileLimits(most=settings.max_files, size=settings.max_file_bytes),
-        transcript_days=settings.transcript_days,
-    )
+    bot.dispatcher.limit(derived_settings.work_limits(settings))
+    limits = derived_settings.pool_limits(settings)
+    bot.pool.widen(derived_settings.widened(limits, settings, bot.dispatcher.thread_settings.agents).hung_after)

@@ -20,19 +20,9 @@ from anyio.abc import TaskGroup
 from acp.errors import leaves
 from acp.shutdown import StopLimits, StopStage, end_strays
 from bot import version
-from bot.app import (
-    CONNECTION_CLOSE,
-    Bot,
-    Reload,
-    apply_settings,
-    held_state,
-    pool_limits,
-    running_bot,
-    secrets,
-    watched,
-    work_limits,
-)
+from bot.app import CONNECTION_CLOSE, Bot, Reload, apply_settings, held_state, running_bot, secrets, watched
 from bot.config import EX_LEASE_LOST, ConfigError, Settings, unknown_variables
+from bot.derived_settings import pool_limits, work_limits
 from bot.log import configure_logging
 from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.health import problems

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import pool_limits, work_limits
 from bot.demo.stage import StageSettings
+from bot.derived_settings import pool_limits, work_limits
 from bot.life import longest_stop
 from bot.packaged import files_below
 from tests.packages import ROOT, TRACKED

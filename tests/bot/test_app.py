@@ -14,11 +14,9 @@ from structlog.testing import capture_logs
 
 from bot import app, life
 from bot.agents.model import AgentProfile, Agents, only
-from bot.app import (
-    LIVE,
-    Reload,
-    apply_settings,
-    changed_names,
+from bot.app import LIVE, Reload, apply_settings, changed_names
+from bot.config import ConfigError, Settings
+from bot.derived_settings import (
     chat_config,
     connection_limits,
     pool_limits,
@@ -27,7 +25,6 @@ from bot.app import (
     widened,
     work_limits,
 )
-from bot.config import ConfigError, Settings
 from bot.life import longest_stop, run_bot, supervise
 from bot.model import Lane
 from bot.ops.supervisor import Supervisor

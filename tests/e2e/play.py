@@ -16,7 +16,7 @@ import anyio
 import pytest
 from discord.backoff import ExponentialBackoff
 
-from bot import app
+from bot import derived_settings
 from bot.chat import lookups
 from bot.chat.client import WeftClient
 from bot.chat.gateway import ChatConfig
@@ -171,7 +171,7 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch, lookup: float = 5.0) -> None:
 
     They are no settings. The loopback Discord has no limits of its own here.
     """
-    chat_config, work_limits = app.chat_config, app.work_limits
+    chat_config, work_limits = derived_settings.chat_config, derived_settings.work_limits
 
     def quick_chat(settings: Settings, wanted: RunSettings) -> ChatConfig:
         retries = RetryLimits(first=0.01, longest=0.05)
@@ -186,8 +186,8 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch, lookup: float = 5.0) -> None:
         del initial  # discord.py waits five seconds after a refused RESUME
 
     monkeypatch.setattr(lookups, "READ_LEAVE_LIMIT", 0.1)
-    monkeypatch.setattr(app, "chat_config", quick_chat)
-    monkeypatch.setattr(app, "work_limits", quick_work)
+    monkeypatch.setattr(derived_settings, "chat_config", quick_chat)
+    monkeypatch.setattr(derived_settings, "work_limits", quick_work)
     monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
     monkeypatch.setattr(ExponentialBackoff, "delay", lambda _self: 0.02)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from bot import app
+from bot import derived_settings
 from bot.config import Settings
 from bot.model import Outcome
 from bot.reply import live_status
@@ -48,12 +48,12 @@ END: Step = {"respond": {"stopReason": "end_turn"}}
 async def test_silence_is_reported_in_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """T7: beside the Stop button; the agent is not ended for it."""
     monkeypatch.setattr(live_status, "SILENCE", 0.2)
-    limits = app.work_limits
+    limits = derived_settings.work_limits
 
     def quick(settings: Settings) -> WorkLimits:
         return replace(limits(settings), pacing=Pacing(interval=0.02, refresh=0.1))
 
-    monkeypatch.setattr(app, "work_limits", quick)
+    monkeypatch.setattr(derived_settings, "work_limits", quick)
     agent = scenario(tmp_path, words=words(tmp_path, hush=[{"text": "thinking"}, {"hang": True}]))
     async with witnessed(tmp_path, agent) as game:
         thread_id = await game.mention("hush")

@@ -32,7 +32,7 @@ import pytest
 from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError
 from acp.process import AgentProcess
-from bot import app
+from bot import derived_settings
 from bot.config import Settings
 from bot.model import Outcome
 from pool.model import PoolLimits
@@ -191,7 +191,7 @@ async def test_after_the_hold_the_agent_is_tried_again(tmp_path: Path, monkeypat
     def short(settings: Settings) -> PoolLimits:
         return PoolLimits(max_agents=settings.max_agents, crash_starts=1, crash_window=0.5)
 
-    monkeypatch.setattr(app, "pool_limits", short)
+    monkeypatch.setattr(derived_settings, "pool_limits", short)
     agent = scenario(tmp_path, words=words(tmp_path), start={"after": 1, "first": 2, "exit": 3})
     async with witnessed(tmp_path, agent) as game:
         thread_id, _ = await game.ask("one")

@@ -18,7 +18,7 @@ import pytest
 from discord.gateway import DiscordWebSocket
 from prometheus_client.parser import text_string_to_metric_families
 
-from bot import app
+from bot import derived_settings
 from bot.chat import connection_health
 from bot.config import Settings
 from bot.model import Outcome
@@ -192,7 +192,7 @@ async def test_a_pool_whose_maintenance_stalls_is_not_well_until_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R7: 503 with the reason, and 200 again."""
-    limits, maintain = app.pool_limits, Registry.maintain
+    limits, maintain = derived_settings.pool_limits, Registry.maintain
     stalled = False
 
     def quick(settings: Settings) -> PoolLimits:
@@ -203,7 +203,7 @@ async def test_a_pool_whose_maintenance_stalls_is_not_well_until_it_goes_on(
             raise RuntimeError("stalled by the test")
         maintain(registry)
 
-    monkeypatch.setattr(app, "pool_limits", quick)
+    monkeypatch.setattr(derived_settings, "pool_limits", quick)
     monkeypatch.setattr(Registry, "maintain", maybe)
     async with play(tmp_path, scenario(tmp_path), health=LOCAL) as game:
         address = game.on_stage.bot.health

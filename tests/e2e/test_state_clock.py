@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot import app
+from bot import derived_settings
 from bot.config import Settings
 from bot.model import Outcome
 from pool.model import PoolLimits
@@ -25,12 +25,12 @@ DAY = 24 * 3600.0
 
 @pytest.fixture
 def _frequent_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = app.pool_limits
+    usual = derived_settings.pool_limits
 
     def often(settings: Settings) -> PoolLimits:
         return replace(usual(settings), maintenance=0.01)
 
-    monkeypatch.setattr(app, "pool_limits", often)
+    monkeypatch.setattr(derived_settings, "pool_limits", often)
 
 
 class Passes:

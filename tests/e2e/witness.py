@@ -13,7 +13,7 @@ import pytest
 
 from acp.connection import ConnectionLimits
 from acp.shutdown import StopLimits
-from bot import app
+from bot import derived_settings
 from bot.config import Settings
 from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
@@ -79,12 +79,12 @@ async def conversing(game: Play) -> AsyncIterator[None]:
 
 def hurry(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
     """Shorten the limits of connections that are no settings, and the shutdown escalation's first step."""
-    usual = app.connection_limits
+    usual = derived_settings.connection_limits
 
     def short(settings: Settings) -> ConnectionLimits:
         return replace(usual(settings), stop=StopLimits(eof=0.3), **limits)
 
-    monkeypatch.setattr(app, "connection_limits", short)
+    monkeypatch.setattr(derived_settings, "connection_limits", short)
 
 
 async def gone(*pids: int) -> None:
