@@ -46,6 +46,9 @@ WITHHELD: tuple[str, ...] = (
 """Names that no agent gets, even when a setting asks for them: the token, where it lies, the state's database, and what
 speaks to the service supervisor."""
 
+OF_THE_DATABASE: tuple[str, ...] = ("PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
+"""Names that belong to these where the state is in a database, whose driver reads them: by them comes its password."""
+
 
 def agent_environment(environ: Mapping[str, str], extra_names: Iterable[str]) -> dict[str, str]:
     """Return the part of ``environ`` that an agent may see: the allow-list and ``extra_names``, less the withheld."""
@@ -56,7 +59,7 @@ def named_environment(environ: Mapping[str, str], names: Iterable[str]) -> dict[
     """Return the part of ``environ`` that ``names`` mean, less the withheld."""
     allowed = named(environ, names)
     # Last, as the settings may name anything: ``*`` must not hand the bot's token to an agent.
-    withheld = named(allowed, WITHHELD)
+    withheld = named(allowed, (*WITHHELD, *(OF_THE_DATABASE if environ.get("WEFT_DATABASE_URL") else ())))
     return {name: value for name, value in allowed.items() if name not in withheld}
 
 

@@ -387,6 +387,8 @@ async def _stay_connected(gateway: DiscordGateway, dispatcher: Dispatcher) -> No
 def secrets(wanted: RunSettings) -> list[str]:
     """Return what must be in no log and no message: the token, the database's password, what agents are given (R5)."""
     database = database_secrets(wanted.database_url) if wanted.database_url else []
+    if wanted.database_url and (password := wanted.environment.get("PGPASSWORD")):
+        database.append(password)  # the driver takes it from there
     return [wanted.token, *database, *secret_values(wanted.agents, wanted.environment)]
 
 

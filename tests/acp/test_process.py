@@ -178,3 +178,11 @@ def test_names_from_the_settings_are_let_through() -> None:
 def test_the_token_and_the_supervisor_are_withheld_even_when_asked_for(name: str, extra: str) -> None:
     """R5."""
     assert agent_environment({name: "x"}, [name if extra == "itself" else extra]) == {}
+
+
+@pytest.mark.parametrize("extra", ["PGPASSWORD", "PG*", "*"])
+def test_the_databases_password_is_withheld_where_the_state_is_in_one(extra: str) -> None:
+    """R5: whose password it is else is for the settings to say."""
+    password = {"PGPASSWORD": "secret"}
+    assert agent_environment(password, [extra]) == password
+    assert agent_environment(password | {"WEFT_DATABASE_URL": "postgresql://weft@db/weft"}, [extra]) == {}

@@ -112,11 +112,13 @@ def test_the_password_of_the_database_is_cut_out_everywhere(monkeypatch: pytest.
     seen: list[str] = []
 
     def look(redactor: Redactor) -> int:
-        seen.append(redactor.text("to postgresql://weft:p%40ss-w0rd@db/weft with p@ss-w0rd or p%40ss-w0rd as weft@db"))
+        said = "to postgresql://weft:p%40ss-w0rd@db/weft with p@ss-w0rd, p%40ss-w0rd or another-one as weft@db"
+        seen.append(redactor.text(said))
         return 0
 
+    monkeypatch.setenv("PGPASSWORD", "another-one")
     run_with(monkeypatch, look, wanted=replace(WANTED, database_url="postgresql://weft:p%40ss-w0rd@db/weft"))
-    assert seen == ["to [secret] with [secret] or [secret] as weft@db"]
+    assert seen == ["to [secret] with [secret], [secret] or [secret] as weft@db"]
 
 
 class ReloadedBot:
