@@ -23,7 +23,7 @@ import structlog
 
 from acp.engine import LaunchSpec
 from acp.errors import AgentExit, AgentSpawnError, SpawnFailure
-from acp.shutdown import MARKER, Members, StopLimits, StopReport, end_tree, find, survey
+from acp.shutdown import MARKER, Members, SingleStop, StopLimits, StopReport, end_tree, find, survey
 from acp.stderr_tail import StderrTail
 
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
@@ -101,8 +101,7 @@ class AgentProcess:
         self._root = find(process.pid)
         self._looking = anyio.Lock()
         self._seen: Members = frozenset()
-        self._stopping = anyio.Lock()
-        self._report: StopReport | None = None
+        self._stopping = SingleStop()
 
     @property
     def stderr_bytes(self) -> int:
@@ -177,32 +176,29 @@ class AgentProcess:
 
     async def stop(self, limits: StopLimits = StopLimits()) -> StopReport:  # noqa: B008
         """End the process and all it has started, within the limits; a second call returns the same report."""
-        # Shielded: who is cancelled meanwhile must leave nothing running. One at a time: a second caller gets this
-        # stop's report, not one of a process that is gone already.
-        with anyio.CancelScope(shield=True):
-            async with self._stopping:
-                if self._report is None:
-                    self._report = await end_tree(self._root, self.marker, limits, self._close_stdin)
-                    # `aclose` of the process waits without a limit, so only once it is dead.
-                    with anyio.move_on_after(_CLOSE):
-                        await self._process.wait()
-                    if self._process.returncode is not None:
-                        await self._process.aclose()
-                    else:
-                        for pipe in (self.stdin, self.stdout, self._stderr):
-                            with suppress(*_CLOSED):  # nothing is left to be said on it
-                                await pipe.aclose()
-                    ended = self.exit()
-                    # Not what outlived it: whoever counts the places logs that it leaked.
-                    log.info(
-                        "agent.exited",
-                        pid=self.pid,
-                        how=ended.describe() if ended else None,
-                        stage=self._report.stage,
-                        seconds=round(self._report.seconds, 2),
-                    )
-        assert self._report is not None
-        return self._report
+        return await self._stopping.run(lambda: self._stop(limits))
+
+    async def _stop(self, limits: StopLimits) -> StopReport:
+        report = await end_tree(self._root, self.marker, limits, self._close_stdin)
+        # `aclose` of the process waits without a limit, so only once it is dead.
+        with anyio.move_on_after(_CLOSE):
+            await self._process.wait()
+        if self._process.returncode is not None:
+            await self._process.aclose()
+        else:
+            for pipe in (self.stdin, self.stdout, self._stderr):
+                with suppress(*_CLOSED):  # nothing is left to be said on it
+                    await pipe.aclose()
+        ended = self.exit()
+        # Not what outlived it: whoever counts the places logs that it leaked.
+        log.info(
+            "agent.exited",
+            pid=self.pid,
+            how=ended.describe() if ended else None,
+            stage=report.stage,
+            seconds=round(report.seconds, 2),
+        )
+        return report
 
     async def _close_stdin(self) -> None:
         with suppress(*_CLOSED):  # it may have closed its end before us

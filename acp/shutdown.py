@@ -170,6 +170,30 @@ class StopReport:
         return tuple(process.pid for process in self.leaked if is_alive(process))
 
 
+class SingleStop:
+    """Has an agent stopped once: who asks meanwhile, or later, gets the same report. Its state is that report."""
+
+    def __init__(self) -> None:
+        self._lock = anyio.Lock()
+        self._report: StopReport | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it is being stopped now."""
+        return self._lock.statistics().locked
+
+    async def run(self, stop: Callable[[], Awaitable[StopReport]]) -> StopReport:
+        """Return the report of the stop, which ``stop`` carries out if nobody has had it done."""
+        # Shielded: who is cancelled meanwhile must leave nothing running. One at a time: a second caller gets this
+        # stop's report, not one of an agent that is gone already.
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                if self._report is None:
+                    self._report = await stop()
+        assert self._report is not None
+        return self._report
+
+
 async def end_tree(
     root: Members, marker: str, limits: StopLimits, close_stdin: Callable[[], Awaitable[None]]
 ) -> StopReport:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 from acp.engine import Engine, RunningAgent
+
+_SIGNALS = frozenset(signal.Signals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +106,11 @@ class PoolEngine(Engine, Protocol):
 
     async def check(self) -> Sequence[EngineFinding]:
         """Look at all that a start needs: the way, the rights, the image, the volume; bounded."""
+
+
+def returncode_of(status: int) -> int:
+    """Return the return code that a shell's or a container's exit status stands for; negative: the signal.
+
+    A program that ends by itself with 128 and a signal's number is taken for one that the signal ended.
+    """
+    return 128 - status if status - 128 in _SIGNALS else status

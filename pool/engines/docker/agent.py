@@ -20,11 +20,11 @@ import anyio.lowlevel
 import structlog
 
 from acp.errors import AgentExit, AgentExited
-from acp.shutdown import Members, StopLimits, StopReport, StopStage
+from acp.shutdown import Members, SingleStop, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
 from pool.engines.docker.client import CALL, DockerClient, DockerFault
 from pool.engines.docker.stream import STDERR, STDOUT, Hijacked
-from pool.engines.model import Ran
+from pool.engines.model import Ran, returncode_of
 
 AWAY = "the Docker daemon does not answer"
 
@@ -39,8 +39,6 @@ _UNDERSTOOD: Final = 30.0
 """Seconds for which the end of a stream is held back, at most."""
 _LONG: Final = 30.0
 """Seconds after which a call that breaks off was not refused."""
-_SIGNALLED: Final = 128
-_SIGNALS: Final = frozenset(signal.Signals)
 _TELL_ID: Final = 'echo $$; exec "$@"'
 _END_GROUP: Final = 'kill -KILL -- "-$0" || kill -KILL "$0"'
 
@@ -136,8 +134,7 @@ class DockerAgent:
         self._tail.add(said)
         self._exit: AgentExit | None = None
         self._ended = anyio.Event()
-        self._stopping = anyio.Lock()
-        self._report: StopReport | None = None
+        self._stopping = SingleStop()
 
     @property
     def place(self) -> str:
@@ -218,7 +215,7 @@ class DockerAgent:
                 log.info("docker.wait_failed", place=self.place, why=fault.message)
                 await anyio.sleep(_SETTLE)
             else:
-                self._end(AgentExit(_returncode(code), reason=await self._reason()))
+                self._end(AgentExit(returncode_of(code), reason=await self._reason()))
                 return
         await self.lose("the Docker daemon does not say how it ended")
 
@@ -238,7 +235,7 @@ class DockerAgent:
             state = {"Status": "removing"} if fault.missing else {}
         if state.get("OOMKilled"):
             return "OOMKilled"
-        if state.get("Status") in ("removing", "dead") and not self._stopping.statistics().locked:
+        if state.get("Status") in ("removing", "dead") and not self._stopping.under_way:
             return _DELETED
         return ""
 
@@ -265,21 +262,7 @@ class DockerAgent:
     # --- its end -------------------------------------------------------------------------------------------------
 
     async def stop(self, limits: StopLimits = StopLimits()) -> StopReport:  # noqa: B008
-        # Shielded, and one at a time, as for a process of this machine.
-        with anyio.CancelScope(shield=True):
-            async with self._stopping:
-                if self._report is None:
-                    self._report = await self._stop(limits)
-                    log.info(
-                        "agent.exited",
-                        place=self.place,
-                        how=self._exit.describe() if self._exit else None,
-                        stage=self._report.stage,
-                        seconds=round(self._report.seconds, 2),
-                        left=list(self._report.left),
-                    )
-        assert self._report is not None
-        return self._report
+        return await self._stopping.run(lambda: self._stop(limits))
 
     async def _stop(self, limits: StopLimits) -> StopReport:
         started = anyio.current_time()
@@ -309,8 +292,16 @@ class DockerAgent:
             how = AgentExit(-signal.SIGKILL) if gone else AgentExit(None, reason=AWAY, unreachable=True)
             self._end(how)
         await self._close()
-        left = () if gone else (self.place,)
-        return StopReport(stage, anyio.current_time() - started, left=left)
+        report = StopReport(stage, anyio.current_time() - started, left=() if gone else (self.place,))
+        log.info(
+            "agent.exited",
+            place=self.place,
+            how=self._exit.describe() if self._exit else None,
+            stage=report.stage,
+            seconds=round(report.seconds, 2),
+            left=list(report.left),
+        )
+        return report
 
     async def _close(self) -> None:
         await self._stdout.aclose()
@@ -358,11 +349,6 @@ class DockerAgent:
             async with _closing(streams):
                 while True:
                     await streams.receive()
-
-
-def _returncode(status: int) -> int:
-    """Return a container's exit status as that of a process; one that a signal ended has 128 and its number."""
-    return _SIGNALLED - status if status - _SIGNALLED in _SIGNALS else status
 
 
 @asynccontextmanager

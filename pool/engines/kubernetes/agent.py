@@ -17,7 +17,7 @@ import anyio.lowlevel
 import structlog
 
 from acp.errors import AgentExit, AgentExited
-from acp.shutdown import Members, StopLimits, StopReport, StopStage
+from acp.shutdown import Members, SingleStop, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
 from pool.engines.kubernetes.api import PODS, ApiError, KubeApi
 from pool.engines.kubernetes.attach import PodStream, exit_code
@@ -93,8 +93,7 @@ class KubernetesAgent:
         self._ended = anyio.Event()
         self._stop_began = False
         self._patience = anyio.CancelScope()
-        self._stopping = anyio.Lock()
-        self._report: StopReport | None = None
+        self._stopping = SingleStop()
         self.stdin: anyio.abc.ByteSendStream = PodInput(stream, self._ended)
 
     @property
@@ -218,13 +217,7 @@ class KubernetesAgent:
             self._ended.set()
 
     async def stop(self, limits: StopLimits = StopLimits()) -> StopReport:  # noqa: B008
-        # Shielded: who is cancelled meanwhile must leave nothing running.
-        with anyio.CancelScope(shield=True):
-            async with self._stopping:
-                if self._report is None:
-                    self._report = await self._stop(limits)
-        assert self._report is not None
-        return self._report
+        return await self._stopping.run(lambda: self._stop(limits))
 
     async def _stop(self, limits: StopLimits) -> StopReport:
         began, stage = anyio.current_time(), StopStage.GONE

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from acp.errors import AgentExit, SpawnFailure
 from pool.engines.kubernetes.manifest import CONTAINER, NO_DIRECTORY, NO_HEADER, NO_PROGRAM
+from pool.engines.model import returncode_of
 
 Pod = Mapping[str, Any]
 
 NODE_LOST: Final = "node lost"
 _LONGEST = 160
-_SIGNALS = range(129, 193)
 _UNSCHEDULABLE = re.compile(r"^\d+/\d+ nodes are available: ")
 
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
@@ -138,9 +138,8 @@ def how_it_ended(pod: Pod | None, stderr_tail: str = "", *, deleted: bool = Fals
     code = ended.get("exitCode")
     returncode = None
     if isinstance(code, int):
-        # As a shell would say it; an agent that gives such a status itself is told by the same words.
-        signal = ended.get("signal") or (code - 128 if code in _SIGNALS else 0)
-        returncode = -signal if signal else code
+        signal = ended.get("signal")
+        returncode = -signal if signal else returncode_of(code)
     if reason := _reason(pod or {}, str(ended.get("reason", "")), deleted=deleted):
         return AgentExit(returncode, stderr_tail, reason)
     return AgentExit(returncode, stderr_tail)

@@ -17,9 +17,9 @@ import structlog
 
 from acp.engine import LaunchSpec
 from acp.errors import AgentExit, AgentExited, SpawnFailure
-from acp.shutdown import Members, StopLimits, StopReport, StopStage
+from acp.shutdown import Members, SingleStop, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
-from pool.engines.model import Ran
+from pool.engines.model import Ran, returncode_of
 from pool.engines.ssh.client import CLOSED, SshClient, SshConnection, SshFailure
 from pool.engines.ssh.script import Frames, marked, number, steps
 from pool.engines.ssh.settings import SshHost
@@ -81,8 +81,7 @@ class SshAgent:
         self._gone: bool | None = None
         self._stage = StopStage.EOF
         self._exit: AgentExit | None = None
-        self._stopping = anyio.Lock()
-        self._report: StopReport | None = None
+        self._stopping = SingleStop()
 
     @property
     def pid(self) -> None:
@@ -155,7 +154,7 @@ class SshAgent:
     def _hear(self, words: list[str]) -> None:
         what, rest = words[0], [word for word in words[1:] if word]
         if what == "exit" and (code := number(rest, 0)) is not None:
-            self._code = status(code)
+            self._code = returncode_of(code)
             self._reason = " ".join(rest[1:])
             self._said_at = anyio.current_time()
         elif what == "stage" and rest and rest[0] in tuple(StopStage):
@@ -171,13 +170,7 @@ class SshAgent:
     # --- ending it -----------------------------------------------------------------------------------------------
 
     async def stop(self, limits: StopLimits = StopLimits()) -> StopReport:  # noqa: B008
-        # Shielded: who is cancelled meanwhile must leave nothing running. A second caller gets the same report.
-        with anyio.CancelScope(shield=True):
-            async with self._stopping:
-                if self._report is None:
-                    self._report = await self._stop(limits)
-        assert self._report is not None
-        return self._report
+        return await self._stopping.run(lambda: self._stop(limits))
 
     async def _stop(self, limits: StopLimits) -> StopReport:
         started, was = anyio.current_time(), self.exit()
@@ -349,13 +342,8 @@ class _Command:
 
     def _hear(self, words: list[str]) -> None:
         if words[0] == "exit" and (code := number(words, 1)) is not None:
-            self.code = status(code)
+            self.code = returncode_of(code)
             self._ended.set()
-
-
-def status(code: int) -> int:
-    """Return the exit code that a shell has told, where a signal is 128 and its number; negative: the signal."""
-    return 128 - code if 128 < code <= 192 else code
 
 
 def remote_environment(spec: LaunchSpec) -> dict[str, str]:
