@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import anyio.to_thread
 
-from pool.engines.model import Ran, RemoteAgent
+from pool.engines.model import CommandResult, RemoteAgent
 
 MOST_AT_ONCE = 16 * 2**20
 """Bytes of files that go in one archive, but for a single file that is larger."""
@@ -125,7 +125,7 @@ def _sh(script: str, *arguments: str) -> list[str]:
     return ["sh", "-c", script, "sh", *arguments]
 
 
-def _must(ran: Ran) -> None:
+def _must(ran: CommandResult) -> None:
     if ran.returncode == 0:
         return
     said = ran.stderr.decode(errors="replace").strip().splitlines()

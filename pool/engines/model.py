@@ -13,7 +13,7 @@ _SIGNALS = frozenset(signal.Signals)
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class CommandResult:
     """How a command ended that ran beside an agent; ``returncode`` None: it was cut off."""
 
     returncode: int | None
@@ -30,7 +30,7 @@ class RemoteAgent(RunningAgent, Protocol):
 
     node: str
 
-    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> Ran:
+    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> CommandResult:
         """Run a command beside the agent: as the same user, in its directory and with its files.
 
         Args:

@@ -19,7 +19,7 @@ from acp.errors import AgentExit, AgentExited, AgentSpawnError, SpawnFailure
 from acp.process import AgentProcess
 from acp.shutdown import Members, StopLimits, StopReport
 from bot.agents.engines import EngineKind
-from pool.engines.model import EngineFinding, NodeStatus, Ran, Swept
+from pool.engines.model import CommandResult, EngineFinding, NodeStatus, Swept
 
 
 class NearbySettings(BaseModel):
@@ -82,15 +82,15 @@ class NearbyAgent:
         await anyio.lowlevel.checkpoint()
         return frozenset()
 
-    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> Ran:
+    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> CommandResult:
         if self._lost is not None:
             raise AgentExited(self._lost)
         with anyio.move_on_after(seconds):
             done = await anyio.run_process(
                 argv, input=stdin, check=False, cwd=self._spec.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
-            return Ran(done.returncode, done.stdout[:limit], done.stderr[:limit])
-        return Ran(None, b"", b"")
+            return CommandResult(done.returncode, done.stdout[:limit], done.stderr[:limit])
+        return CommandResult(None, b"", b"")
 
     async def stop(self, limits: StopLimits = StopLimits()) -> StopReport:  # noqa: B008
         report = await self._process.stop(limits)

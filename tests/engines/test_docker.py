@@ -17,14 +17,14 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentExited, AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits, StopStage
 from pool.engines.docker.agent import AWAY, DockerAgent
-from pool.engines.docker.engine import DockerEngine, Watch
+from pool.engines.docker.engine import DockerEngine, WatchLimits
 from pool.engines.docker.settings import DockerSettings
 from tests.engines.docker_server import STDERR, Answer, Container, FakeDocker, Fault, deaf, frame, stubborn
 
 pytestmark = pytest.mark.asyncio
 
 LIMITS = StopLimits(eof=0.2, term=0.2, kill=0.5)
-WATCH = Watch(every=0.05, patience=0.5, misses=2)
+WATCH = WatchLimits(every=0.05, patience=0.5, misses=2)
 SECRET = "k3y-that-nobody-may-see"
 
 

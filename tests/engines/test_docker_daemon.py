@@ -16,7 +16,7 @@ import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.snapshot import Ending, TurnSnapshot
-from pool.engines.docker.engine import STATE, DockerEngine, Watch
+from pool.engines.docker.engine import STATE, DockerEngine, WatchLimits
 from pool.engines.docker.settings import DockerSettings
 from pool.engines.model import PoolEngine, RemoteAgent
 from tests.agents import Step
@@ -41,7 +41,7 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
         running.__exit__(None, None, None)
 
 
-WATCH = Watch(every=1.0, patience=2.0, misses=3)
+WATCH = WatchLimits(every=1.0, patience=2.0, misses=3)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bot.agents.engines import engine_of, table_problems
 from pool.engines.docker.engine import DockerEngine
-from pool.engines.docker.settings import SOCKET, DockerSettings, environment, filled, without_secrets
+from pool.engines.docker.settings import SOCKET, DockerSettings, environment, volume_source, without_secrets
 
 
 def test_only_the_image_has_to_be_said() -> None:
@@ -84,8 +84,8 @@ def test_the_pages_engine_can_be_made() -> None:
 
 
 def test_a_volume_of_a_thread_has_a_name_that_the_daemon_takes() -> None:
-    assert filled("weft-{agent}-{thread_id}", "12", "my agent/2") == "weft-my-agent-2-12"
-    assert filled("weft-{thread_id}", "", "x") == "weft-shared"
+    assert volume_source("weft-{agent}-{thread_id}", "12", "my agent/2") == "weft-my-agent-2-12"
+    assert volume_source("weft-{thread_id}", "", "x") == "weft-shared"
 
 
 def test_an_agent_gets_nothing_that_only_makes_sense_on_this_machine() -> None:

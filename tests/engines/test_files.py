@@ -14,7 +14,7 @@ import pytest
 from bot.work.files.remote_files import fetch
 from pool.engines import files
 from pool.engines.files import NotMoved, RemoteFile, clear, look, put, take, write
-from pool.engines.model import Ran, RemoteAgent
+from pool.engines.model import CommandResult, RemoteAgent
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,18 +24,18 @@ class There:
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.place = directory, "there"
-        self.answers: list[Ran] = []
+        self.answers: list[CommandResult] = []
         self.ran = 0
 
-    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> Ran:
+    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> CommandResult:
         self.ran += 1
         if self.answers:
             return self.answers.pop(0)
         with anyio.fail_after(seconds):
             done = await anyio.run_process(list(argv), input=stdin, check=False, cwd=self.directory)
         if len(done.stdout) > limit:
-            return Ran(None, done.stdout[:limit], b"")
-        return Ran(done.returncode, done.stdout, done.stderr)
+            return CommandResult(None, done.stdout[:limit], b"")
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ async def test_an_archive_that_lies_makes_no_file(here: Path, there: There, kind
         lying = tarfile.TarInfo("asked")
         lying.type, lying.linkname = kind, "/etc/passwd"
         tar.addfile(lying)
-    there.answers = [Ran(0, archive.getvalue(), b"")]
+    there.answers = [CommandResult(0, archive.getvalue(), b"")]
     with pytest.raises(NotMoved, match="asked is gone"):
         await take(agent(there), "out", [RemoteFile("asked", 1)], here / "in")
     assert [path for path in here.parent.rglob("*") if path.is_file()] == []
@@ -138,7 +138,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, sparse: int 
 )
 async def test_an_archive_that_is_made_to_break_its_reader_is_refused(here: Path, there: There, archive: bytes) -> None:
     """F5, P14: it costs neither the memory nor a thread of this machine."""
-    there.answers = [Ran(0, archive + bytes(1024), b"")]
+    there.answers = [CommandResult(0, archive + bytes(1024), b"")]
     with pytest.raises(NotMoved):
         await take(agent(there), "out", [RemoteFile("asked", 1)], here / "in")
     assert there.ran == 1
@@ -159,7 +159,7 @@ async def test_one_file_that_can_not_be_here_keeps_no_other_one(here: Path, ther
 
 async def test_a_size_that_no_file_has_is_not_believed(there: There) -> None:
     """F4: a list from there is what somebody there says."""
-    there.answers = [Ran(0, b"9" * 5000 + b" ./huge\0" + b"3 ./small\0", b"")]
+    there.answers = [CommandResult(0, b"9" * 5000 + b" ./huge\0" + b"3 ./small\0", b"")]
     assert await look(agent(there), "out") == [RemoteFile("small", 3)]
 
 
@@ -167,7 +167,7 @@ async def test_what_is_too_large_is_named_as_far_as_it_can_be(here: Path, there:
     """F4: the end of a turn does not fail by what its agent calls its files."""
     named = (("a", 10**14), ("a/below", 10**14), ("n" * 300, 10**14), ("z", 100))
     listed = b"".join(b"%d ./%s\0" % (size, name.encode()) for name, size in named)
-    there.answers = [Ran(0, listed, b"")]
+    there.answers = [CommandResult(0, listed, b"")]
     await fetch(agent(there), here, 7, 50, own=True)
     out = here / ".weft/out"
     assert {path.name: path.stat().st_size for path in out.iterdir()} == {"a": 2**40, "z": 100}
@@ -201,10 +201,10 @@ async def test_why_something_failed_is_told(here: Path, there: There) -> None:
     (there.directory / "file").write_text("")
     with pytest.raises(NotMoved, match=r"(?i)file exists|not a directory"):
         await put(agent(there), here, ["a"], "file")
-    there.answers = [Ran(127, b"", b"sh: tar: not found\n")]
+    there.answers = [CommandResult(127, b"", b"sh: tar: not found\n")]
     with pytest.raises(NotMoved, match="tar: not found"):
         await put(agent(there), here, ["a"], ".")
-    there.answers = [Ran(None, b"", b"")]
+    there.answers = [CommandResult(None, b"", b"")]
     with pytest.raises(NotMoved, match="too slow"):
         await write(agent(there), "x/y", b"z")
 

@@ -103,7 +103,7 @@ async def test_a_session_that_the_server_ends_is_lost_and_its_tree_with_it(ssh_s
             async with matrix.talking(replace(spec, cwd=f"{workplace}/4711")) as talk:
                 await talk.ask()
                 assert isinstance(talk.agent, SshAgent)
-                session_of(talk.agent.whose.marker).kill()
+                session_of(talk.agent.marks.marker).kill()
                 lost = await talk.connection.wait_exited()
             assert lost.unreachable
             assert lost.reason == f"{talk.agent.node}: Connection to 127.0.0.1 closed by remote host."

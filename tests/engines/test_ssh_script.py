@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acp.shutdown import StopLimits, carriers
-from pool.engines.ssh.script import Frames, base_of, command, marked, message, steps
+from pool.engines.ssh.script import Frames, command, marked, message, shared_part, steps
 from tests.engines.matrix import HOSTILE
 from tests.repeat import in_soak
 
@@ -216,7 +216,7 @@ def test_the_doctor_hears_of_what_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_only_a_threads_own_part_of_a_path_is_made(directory: str, thread: str, base: str) -> None:
-    assert base_of(directory, thread) == base
+    assert shared_part(directory, thread) == base
 
 
 @pytest.mark.parametrize(("name", "value"), [("A-B", "x"), ("A B", "x"), ("", "x"), ("A=B", "x"), ("A", "x\0y")])

@@ -24,7 +24,7 @@ from acp.shutdown import Members, SingleStop, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
 from pool.engines.docker.client import CALL, DockerClient, DockerFault
 from pool.engines.docker.stream import STDERR, STDOUT, Hijacked
-from pool.engines.model import Ran, returncode_of
+from pool.engines.model import CommandResult, returncode_of
 
 AWAY = "the Docker daemon does not answer"
 
@@ -309,7 +309,7 @@ class DockerAgent:
 
     # --- a command beside it -------------------------------------------------------------------------------------
 
-    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> Ran:
+    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> CommandResult:
         taken = {STDOUT: bytearray(), STDERR: bytearray()}
         code: int | None = None
         # Its first line is its process id: the API has no other way to end a command.
@@ -331,7 +331,7 @@ class DockerAgent:
             head, _, output = bytes(taken[STDOUT]).partition(b"\n")
             if code is None:
                 await self._end_command(head.decode(errors="replace"))
-        return Ran(code, output[:limit], bytes(taken[STDERR][:limit]))
+        return CommandResult(code, output[:limit], bytes(taken[STDERR][:limit]))
 
     async def _gone(self, fault: DockerFault) -> AgentExit:
         """Return how the agent ended, when a call says that it has."""

@@ -24,7 +24,7 @@ import structlog
 from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from pool.engines.docker.agent import AWAY, Container, DockerAgent
-from pool.engines.docker.checks import check
+from pool.engines.docker.check import check
 from pool.engines.docker.client import CALL, DockerClient, DockerFault
 from pool.engines.docker.settings import DockerSettings, environment, host_config, without_secrets
 from pool.engines.docker.stream import Hijacked
@@ -58,7 +58,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class WatchLimits:
     """How the daemon is watched while agents run, in seconds: how often, with what patience, and how many misses."""
 
     every: float = 2.0
@@ -71,7 +71,7 @@ class DockerEngine:
 
     kind = "docker"
 
-    def __init__(self, name: str, settings: DockerSettings, watch: Watch = Watch()) -> None:
+    def __init__(self, name: str, settings: DockerSettings, watch: WatchLimits = WatchLimits()) -> None:
         self.name = name
         self.start_timeout = settings.start_timeout
         self._settings = settings

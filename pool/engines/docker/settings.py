@@ -98,7 +98,7 @@ class DockerSettings(BaseModel):
         for one in value:
             parts = one.split(":")
             # Filled in as it will be, so that a name made of fields is judged as a name.
-            what = filled(parts[0], "1", "a")
+            what = volume_source(parts[0], "1", "a")
             named = what.startswith("/") or _VOLUME.fullmatch(what)
             if len(parts) not in (2, 3) or parts[2:] not in ([], ["ro"]) or not named or not parts[1].startswith("/"):
                 raise ValueError(f'{one!r} is not a volume such as "weft-work:/work" or "/srv/data:/data:ro"')
@@ -123,7 +123,7 @@ class DockerSettings(BaseModel):
         return not self.url.startswith("unix://") and not self.tls_cert
 
 
-def filled(text: str, thread: str, agent: str) -> str:
+def volume_source(text: str, thread: str, agent: str) -> str:
     """Return a volume's source for a thread of an agent; a process that several threads share has one of its own."""
     return text.replace(_THREAD, thread or _SHARED).replace(_AGENT, re.sub(r"[^A-Za-z0-9_.-]", "-", agent) or "agent")
 
@@ -169,7 +169,7 @@ def host_config(settings: DockerSettings, thread: str, agent: str) -> dict[str, 
 
 def _mount(volume: str, thread: str, agent: str) -> dict[str, Any]:
     what, target, *mode = volume.split(":")
-    source = filled(what, thread, agent)
+    source = volume_source(what, thread, agent)
     kind = "bind" if source.startswith("/") else "volume"
     return {"Type": kind, "Source": source, "Target": target, "ReadOnly": bool(mode)}
 

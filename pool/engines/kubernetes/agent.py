@@ -26,7 +26,7 @@ from pool.engines.kubernetes.removal import remove
 from pool.engines.kubernetes.status import NODE_LOST, has_phase_of_end, how_it_ended, node_of, shortened
 from pool.engines.kubernetes.times import Times
 from pool.engines.kubernetes.watch import SeenPod
-from pool.engines.model import Ran
+from pool.engines.model import CommandResult
 
 LOST = "the connection to the pod was lost"
 
@@ -251,7 +251,7 @@ class KubernetesAgent:
 
     # --- beside it -----------------------------------------------------------------------------------------------
 
-    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> Ran:
+    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> CommandResult:
         """Run a command in the agent's container; see `pool.engines.model.RemoteAgent.run`.
 
         What is cut off here is ended by the end of its streams, or with the pod.
@@ -262,9 +262,9 @@ class KubernetesAgent:
         query += [("stdin", "true")] if stdin else []
         with anyio.move_on_after(seconds):
             return await self._run(query, stdin, limit)
-        return Ran(None, b"", b"")
+        return CommandResult(None, b"", b"")
 
-    async def _run(self, query: list[tuple[str, str]], stdin: bytes, limit: int) -> Ran:
+    async def _run(self, query: list[tuple[str, str]], stdin: bytes, limit: int) -> CommandResult:
         said, errors = bytearray(), bytearray()
 
         def take_error(data: bytes) -> None:
@@ -294,11 +294,11 @@ class KubernetesAgent:
                     said += await stream.stdout.receive()
             tasks.cancel_scope.cancel()
         if len(said) > limit or len(errors) > limit:
-            return Ran(None, bytes(said[:limit]), bytes(errors[:limit]))
+            return CommandResult(None, bytes(said[:limit]), bytes(errors[:limit]))
         code = exit_code(stream.status)
         if code is None:
             raise self._unreached(str((stream.status or {}).get("message", "")))
-        return Ran(code, bytes(said), bytes(errors))
+        return CommandResult(code, bytes(said), bytes(errors))
 
     def _unreached(self, why: str) -> AgentExited:
         lost = AgentExit(None, self._tail.text(), shortened(f"{LOST}: {why}" if why else LOST), unreachable=True)

@@ -19,7 +19,7 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentExit, AgentExited, SpawnFailure
 from acp.shutdown import Members, SingleStop, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
-from pool.engines.model import Ran, returncode_of
+from pool.engines.model import CommandResult, returncode_of
 from pool.engines.ssh.client import CLOSED, SshClient, SshConnection, SshFailure
 from pool.engines.ssh.script import Frames, marked, number, steps
 from pool.engines.ssh.settings import SshHost
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
+class AgentMarks:
     """What an agent is marked with, and its thread."""
 
     marker: str
@@ -58,7 +58,7 @@ class SshAgent:
         client: SshClient,
         connection: SshConnection,
         host: SshHost,
-        whose: Whose,
+        marks: AgentMarks,
         spec: LaunchSpec,
         on_stopped: Callable[[SshAgent, bool], None],
     ) -> None:
@@ -66,7 +66,7 @@ class SshAgent:
         self.stdout: anyio.abc.ByteReceiveStream = connection.stdout
         self.drained = anyio.Event()
         self.node = host.called
-        self.whose = whose
+        self.marks = marks
         self.host = host
         self._client = client
         self._connection = connection
@@ -89,7 +89,7 @@ class SshAgent:
 
     @property
     def place(self) -> str:
-        return f"{self.whose.marker[:8]} on {self.node}"
+        return f"{self.marks.marker[:8]} on {self.node}"
 
     @property
     def stderr_bytes(self) -> int:
@@ -226,7 +226,7 @@ class SshAgent:
                 self.host,
                 "end",
                 steps(limits),
-                arguments=(self.whose.mark,),
+                arguments=(self.marks.mark,),
                 seconds=seconds,
                 through=self._connection.socket,
             )
@@ -237,7 +237,7 @@ class SshAgent:
 
     # --- beside it -----------------------------------------------------------------------------------------------
 
-    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> Ran:
+    async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> CommandResult:
         """Run a command beside the agent, over its connection; see `pool.engines.model.RemoteAgent.run`."""
         if (ended := self.exit()) is not None:
             raise AgentExited(ended)
@@ -248,7 +248,7 @@ class SshAgent:
                 connection, _ = await self._client.open(
                     self.host,
                     "run",
-                    {"cwd": self._spec.cwd, "marker": self.whose.marker, "state": self.whose.state},
+                    {"cwd": self._spec.cwd, "marker": self.marks.marker, "state": self.marks.state},
                     arguments=argv,
                     env=remote_environment(self._spec),
                     through=self._connection.socket,
@@ -256,7 +256,7 @@ class SshAgent:
                 await command.take(connection, stdin)
         except SshFailure as exc:
             if exc.failure is SpawnFailure.BAD_DIRECTORY:
-                return Ran(127, b"", exc.reason.encode())
+                return CommandResult(127, b"", exc.reason.encode())
             raise AgentExited(self._lost(exc.reason)) from exc
         finally:
             if connection is not None:
@@ -266,7 +266,7 @@ class SshAgent:
                     await connection.close()
         if connection is not None and command.code is None and not (command.cut or bound.cancelled_caught):
             raise AgentExited(self.exit() or self._lost(connection.loss(command.stderr.decode(errors="replace"))))
-        return Ran(None if command.cut else command.code, bytes(command.stdout), bytes(command.stderr))
+        return CommandResult(None if command.cut else command.code, bytes(command.stdout), bytes(command.stderr))
 
     async def _end_command(self, connection: SshConnection) -> None:
         """End what a command has started that was cut off; its marks let the agent's end do it otherwise."""

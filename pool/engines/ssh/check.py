@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from acp.engine import LaunchSpec
 from pool.engines.model import EngineFinding
-from pool.engines.ssh.script import base_of, number
+from pool.engines.ssh.script import number, shared_part
 from pool.engines.ssh.settings import SshHost
 
 
 def questions(specs: Sequence[LaunchSpec]) -> list[str]:
     """Return the script's arguments: pairs of the directory that has to be there and the program."""
-    pairs = dict.fromkeys((base_of(one.cwd, one.labels.get("thread", "")), one.argv[0]) for one in specs)
+    pairs = dict.fromkeys((shared_part(one.cwd, one.labels.get("thread", "")), one.argv[0]) for one in specs)
     return [word for pair in pairs for word in pair]
 
 

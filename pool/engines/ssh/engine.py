@@ -22,14 +22,14 @@ from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
 from pool.engines.avoided_nodes import AvoidedNodes
 from pool.engines.model import EngineFinding, NodeStatus, Swept
-from pool.engines.ssh.agent import SCRIPT_LIMITS, SshAgent, Whose, remote_environment
+from pool.engines.ssh.agent import SCRIPT_LIMITS, AgentMarks, SshAgent, remote_environment
 from pool.engines.ssh.check import findings, questions
 from pool.engines.ssh.client import SshClient, SshFailure
 from pool.engines.ssh.directory import private_directory
 from pool.engines.ssh.homes import Homes
 from pool.engines.ssh.hosts import HostState, choose
 from pool.engines.ssh.leftovers import Leftovers
-from pool.engines.ssh.script import base_of, marked, number, steps
+from pool.engines.ssh.script import marked, number, shared_part, steps
 from pool.engines.ssh.settings import SshHost, SshSettings
 
 _FRESH, _FRESH_STATUS = 20.0, 60.0
@@ -120,7 +120,7 @@ class SshEngine:
 
     async def _home(self, spec: LaunchSpec, thread: str) -> str:
         """Return the host on which a thread's files are; "": none, several, or nobody knows."""
-        if self._settings.shared or len(self._hosts) == 1 or base_of(spec.cwd, thread) == spec.cwd:
+        if self._settings.shared or len(self._hosts) == 1 or shared_part(spec.cwd, thread) == spec.cwd:
             return ""
         return await self._homes.of(thread, spec.cwd)
 
@@ -162,19 +162,19 @@ class SshEngine:
 
     async def _start_on(self, state: HostState, spec: LaunchSpec) -> SshAgent:
         labels = spec.labels
-        whose = Whose(uuid.uuid4().hex, labels.get("state", ""), labels.get("thread", ""))
+        marks = AgentMarks(uuid.uuid4().hex, labels.get("state", ""), labels.get("thread", ""))
         # A sweep that is due there would end this agent later.
         if not await self._leftovers.end_of(lambda one: one.host is state.host and not one.thread):
             raise SshFailure(SpawnFailure.UNREACHABLE, "what an earlier run has left there could not be ended")
         values = {
             "cwd": spec.cwd,
-            "base": base_of(spec.cwd, whose.thread),
-            "marker": whose.marker,
-            "state": whose.state,
+            "base": shared_part(spec.cwd, marks.thread),
+            "marker": marks.marker,
+            "state": marks.state,
             **steps(SCRIPT_LIMITS),
         }
         try:
-            marked("WEFT_STATE", whose.state)
+            marked("WEFT_STATE", marks.state)
             connection, words = await self._client.open(
                 state.host, "agent", values, arguments=spec.argv, spec=spec, env=remote_environment(spec)
             )
@@ -183,10 +183,10 @@ class SshEngine:
         except (
             anyio.get_cancelled_exc_class()
         ):  # the end of the connection ends it, and this if that did not get through
-            self._leftovers.add(state.host, whose.mark, whose.thread, f"{whose.marker[:8]} on {state.name}", 1.0)
+            self._leftovers.add(state.host, marks.mark, marks.thread, f"{marks.marker[:8]} on {state.name}", 1.0)
             raise
         self._answered(state, words)
-        agent = SshAgent(self._client, connection, state.host, whose, spec, self._stopped)
+        agent = SshAgent(self._client, connection, state.host, marks, spec, self._stopped)
         log.info("ssh.started", place=agent.place, program=Path(spec.argv[0]).name)
         return agent
 
@@ -198,7 +198,7 @@ class SshEngine:
         if ended is not None and ended.unreachable:
             self._failed(state, ended.reason)
         if not gone:
-            self._leftovers.add(agent.host, agent.whose.mark, agent.whose.thread, agent.place)
+            self._leftovers.add(agent.host, agent.marks.mark, agent.marks.thread, agent.place)
 
     # --- what is known of the hosts ------------------------------------------------------------------------------
 

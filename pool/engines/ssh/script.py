@@ -86,7 +86,7 @@ def steps(limits: StopLimits) -> dict[str, str]:
     return {name: str(round(10 * getattr(limits, name))) for name in ("eof", "term", "kill")}
 
 
-def base_of(directory: str, thread: str) -> str:
+def shared_part(directory: str, thread: str) -> str:
     """Return the part of a working directory that has to be there: what comes before the thread's own."""
     # A single digit is no thread's, and may stand in any path.
     found = re.search(rf"(?<!\d){re.escape(thread)}(?!\d)", directory) if len(thread) > 1 else None
