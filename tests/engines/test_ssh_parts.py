@@ -18,8 +18,7 @@ from acp.errors import SpawnFailure
 from pool.engines.ssh.check import findings
 from pool.engines.ssh.client import is_busy, refusal
 from pool.engines.ssh.directory import private_directory
-from pool.engines.ssh.homes import Homes
-from pool.engines.ssh.hosts import AGENT, HostState, choose
+from pool.engines.ssh.hosts import AGENT, Homes, HostState, choose
 from pool.engines.ssh.leftovers import LONGEST_PAUSE, Leftovers
 from pool.engines.ssh.settings import SshHost, SshSettings
 

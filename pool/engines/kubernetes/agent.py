@@ -22,10 +22,9 @@ from acp.stderr_tail import StderrTail
 from pool.engines.kubernetes.api import PODS, ApiError, KubeApi
 from pool.engines.kubernetes.attach import PodStream, exit_code
 from pool.engines.kubernetes.manifest import BESIDE, CONTAINER, FED, READY
-from pool.engines.kubernetes.removal import remove
 from pool.engines.kubernetes.status import NODE_LOST, has_phase_of_end, how_it_ended, node_of, shortened
 from pool.engines.kubernetes.times import Times
-from pool.engines.kubernetes.watch import SeenPod
+from pool.engines.kubernetes.watch import SeenPod, remove
 from pool.engines.model import CommandResult
 
 LOST = "the connection to the pod was lost"

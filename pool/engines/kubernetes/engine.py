@@ -27,12 +27,11 @@ from pool.engines.kubernetes.attach import PodStream
 from pool.engines.kubernetes.check import check
 from pool.engines.kubernetes.manifest import RUN, STATE, header, label, pod_name
 from pool.engines.kubernetes.nodes import Nodes
-from pool.engines.kubernetes.removal import remove
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.kubernetes.start import ATTACH, PodStart
 from pool.engines.kubernetes.status import Waiting, is_over, name_of, node_of, why_it_never_ran
 from pool.engines.kubernetes.times import Times
-from pool.engines.kubernetes.watch import PodWatch, SeenPod
+from pool.engines.kubernetes.watch import PodWatch, SeenPod, remove
 from pool.engines.model import EngineFinding, NodeStatus, Swept
 
 _AT_ONCE = 10

@@ -1,4 +1,4 @@
-"""What is known of our pods: one list and one watch for all of them, told to whoever waits for a pod.
+"""What is known of our pods, by one list and one watch for all of them, and the wait until one is gone.
 
 It is a hint, told early: nothing is lost if a watch breaks, as who must be sure asks the API. The mutable state is the
 pods by name, each with the last that was seen of it.
@@ -12,13 +12,14 @@ from typing import Any, Final
 import anyio
 import structlog
 
-from pool.engines.kubernetes.api import GONE, NOT_FOUND, PODS, ApiError, KubeApi
+from pool.engines.kubernetes.api import CONFLICT, GONE, NOT_FOUND, PODS, ApiError, KubeApi
 from pool.engines.kubernetes.manifest import RUN
 from pool.engines.kubernetes.status import is_over, name_of, uid_of
 from pool.engines.kubernetes.times import Times
 
 Json = dict[str, Any]
 _SHORTEST_ROUND: Final = 0.5
+_LOOK: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,38 @@ class SeenPod:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+async def remove(api: KubeApi, seen: SeenPod, *, grace: int, within: float) -> bool:
+    """Delete a pod and return whether it was gone in time.
+
+    With a grace, the pod is gone once its node says that its processes are. Without one, the API forgets it at once: a
+    node that does not answer may run it until it is back, and then ends it.
+
+    Args:
+        grace: seconds for its processes to end after TERM; 0: at once, and without the node's word.
+    """
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": grace}
+    if seen.uid:
+        options["preconditions"] = {"uid": seen.uid}  # never another pod that got the name meanwhile
+    with anyio.move_on_after(within):
+        try:
+            await api.request("DELETE", f"{PODS}/{seen.name}", options)
+        except ApiError as exc:
+            if exc.status in (NOT_FOUND, CONFLICT):
+                seen.went()
+        while not seen.gone:
+            # The watch says so first, if it is well.
+            if not await seen.change(_LOOK):
+                await _look_again(api, seen)
+    return seen.gone
+
+
+async def _look_again(api: KubeApi, seen: SeenPod) -> None:
+    try:
+        await seen.look(api)
+    except ApiError:
+        await anyio.sleep(_LOOK)  # asked again until the time is over
 
 
 class PodWatch:

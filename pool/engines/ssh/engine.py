@@ -26,8 +26,7 @@ from pool.engines.ssh.agent import SCRIPT_LIMITS, AgentMarks, SshAgent, remote_e
 from pool.engines.ssh.check import findings, questions
 from pool.engines.ssh.client import SshClient, SshFailure
 from pool.engines.ssh.directory import private_directory
-from pool.engines.ssh.homes import Homes
-from pool.engines.ssh.hosts import HostState, choose
+from pool.engines.ssh.hosts import Homes, HostState, choose
 from pool.engines.ssh.leftovers import Leftovers
 from pool.engines.ssh.script import marked, number, shared_part, steps
 from pool.engines.ssh.settings import SshHost, SshSettings
