@@ -16,26 +16,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from acp.session_options import ID_LIMIT
 from bot.work.budget.limits import MILLION, Budget, Limit, Scope
 from bot.work.permissions.rules import Rule, Rules
+from pool.sizes import Memory
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _ID = re.compile(r"[0-9]{15,20}")
 _BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|/\.|\.lock(/|$)))[^\x00-\x20~^:?*\[\\\x7f]{1,200}(?<![/.])")
 _CURRENCY = re.compile(r"[A-Z]{3,8}")
-_SIZE = re.compile(r"([0-9]+)([KMGT]?)")
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_LEAST_MEMORY = 16 * 2**20
 
 
 def _words(value: object) -> object:
     return shlex.split(value) if isinstance(value, str) else value
-
-
-def _bytes(value: object) -> object:
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if isinstance(value, str) and found is None:
-        raise ValueError(f'{value!r} is not a size such as "512M" or "4G"')
-    return int(found[1]) * _UNITS[found[2]] if found else value
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], object]:
@@ -90,7 +81,7 @@ class _Strict(BaseModel):
 
 
 class LimitsTable(_Strict):
-    memory: Annotated[int, BeforeValidator(_bytes), Field(ge=_LEAST_MEMORY)] | None = None
+    memory: Memory | None = None
     processes: Annotated[int, Field(ge=1)] | None = None
     open_files: Annotated[int, Field(ge=16)] | None = None
 

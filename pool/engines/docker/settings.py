@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from acp.process import named
+from pool.sizes import Memory
 
 SOCKET = "unix:///var/run/docker.sock"
-
-_SIZE = re.compile(r"([1-9][0-9]*)([KMGT])")
-_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_LEAST_MEMORY = 16 << 20
 
 _THREAD, _AGENT = "{thread_id}", "{agent}"
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -27,13 +24,6 @@ _SHARED = "shared"
 _OF_THIS_MACHINE = ("HOME", "PATH", "USER", "SHELL", "TMPDIR", "XDG_*", "SSL_CERT_*", "NODE_EXTRA_CA_CERTS")
 _MARKS = ("WEFT_STATE", "WEFT_AGENT")
 """Labels take their place."""
-
-
-def _bytes(value: object) -> object:
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if isinstance(value, str) and found is None:
-        raise ValueError(f'{value!r} is not a size such as "512M" or "4G"')
-    return int(found[1]) * _UNITS[found[2]] if found else value
 
 
 class DockerSettings(BaseModel):
@@ -68,7 +58,7 @@ class DockerSettings(BaseModel):
     image: Annotated[str, Field(min_length=1)]
     pull: Literal["missing", "never"] = "missing"
     places: Annotated[int, Field(ge=1)] | None = None
-    memory: Annotated[int, BeforeValidator(_bytes), Field(ge=_LEAST_MEMORY)] | None = None
+    memory: Memory | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
     pids: Annotated[int, Field(ge=4)] = 1000
     user: str | None = None
