@@ -22,6 +22,7 @@ from kubernetes_asyncio import client, config
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from acp.errors import AgentSpawnError, SpawnFailure
+from pool.engines.kubernetes.kubeconfig import read_kubeconfig
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.kubernetes.status import shortened
 from pool.engines.kubernetes.times import Times
@@ -237,7 +238,7 @@ class KubeApi:
             with anyio.fail_after(self._times.request):
                 await self._configure(settings)
         except Exception as exc:  # a kubeconfig can be wrong in any way, and so can the program that it names
-            said = str(exc) or "no answer to who we are"
+            said = shortened(str(exc)) or "no answer to who we are"
             raise ApiError(0, f"the way to the cluster is not known: {said}") from exc
 
     async def _configure(self, settings: client.Configuration) -> None:
@@ -246,13 +247,7 @@ class KubeApi:
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
             said = (await _OURSELVES.read_text()).strip() if await _OURSELVES.is_file() else ""
         else:
-            loader = await config.load_kube_config(
-                config_file=self._settings.kubeconfig,
-                context=self._settings.context,
-                client_configuration=settings,
-                persist_config=False,  # the file is a person's
-            )
-            said = (loader.current_context or {}).get("context", {}).get("namespace") or ""
+            said = await read_kubeconfig(self._settings.kubeconfig, self._settings.context, settings)
         self.namespace = self._settings.namespace or said or "default"
 
 
