@@ -6,9 +6,10 @@ session's task never reaches its process or the other threads in it, and none he
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 import structlog
@@ -20,7 +21,7 @@ from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestTimeout, S
 from acp.schema import SessionResult
 from acp.session import AgentSession
 from pool.launcher import Launcher
-from pool.model import Reason, SlotState
+from pool.model import AgentState, Reason, SlotState
 from pool.registry import Registry
 from pool.session_servers import SessionServers
 from pool.slot import PooledAgent, Slot
@@ -39,6 +40,11 @@ async def wait_until(registry: Registry, holds: Callable[[], bool]) -> None:
             await registry.changes.wait()
         # No change is reported when a bound passes, so every waiter looks for itself.
         registry.give_up_overdue()
+
+
+def _is_gone(agent: PooledAgent) -> bool:
+    # Or its end takes too long to wait for: the next try may find room all the same.
+    return not agent.live and agent.state is not AgentState.STOPPING
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,8 @@ class AgentTask:
         # 2. The process, and a task for each session in it.
         if spec.engine is not None:
             spec = replace(spec, tell=self._tell)
-        async with self.open_connection(spec, self.limits) as connection:
+        agent.engine = spec.engine
+        async with self._opened(spec) as connection:
             agent.connection, agent.waits_for = connection, ""
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch, connection)
@@ -105,6 +112,23 @@ class AgentTask:
                     await agent.called()
                 # The end of the process ends all its sessions: nothing is left to do for a single one.
                 tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _opened(self, spec: LaunchSpec) -> AsyncIterator[AgentConnection]:
+        """Start the process. Where its engine is full, those that nobody uses give way, one after the other."""
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    connection = await stack.enter_async_context(self.open_connection(spec, self.limits))
+                    break
+                except AgentSpawnError as exc:
+                    if spec.engine is None or exc.failure is not SpawnFailure.NO_ROOM:
+                        raise
+                    leaving = self.registry.give_way(spec.engine)
+                    if leaving is None:
+                        raise
+                    await wait_until(self.registry, partial(_is_gone, leaving))
+            yield connection
 
     async def _spec(self, slot: Slot) -> LaunchSpec:
         if self.agent.sharing is not None:

@@ -14,6 +14,7 @@ import anyio
 import structlog
 
 from acp.connection import AgentConnection, OpenedSession
+from acp.engine import Engine
 from acp.errors import AgentSpawnError, SpawnFailure
 from pool.capacity import Capacity
 from pool.copies import Copies
@@ -274,6 +275,14 @@ class Registry:
         for agent in self.capacity.holders:
             if agent.state is AgentState.STOPPING and agent not in self.capacity.successors:
                 yield agent
+
+    def give_way(self, engine: Engine) -> PooledAgent | None:
+        """Have the longest unused agent of an engine that is full end; None: all of them are used."""
+        victim = choose_victim(one for one in self._agents if one.engine is engine and one.connection is not None)
+        if victim is not None:
+            self.stop_agent(victim, Reason.CAPACITY)
+            self.changed()
+        return victim
 
     # --- starting ------------------------------------------------------------------------------------------------
 

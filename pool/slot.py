@@ -12,6 +12,7 @@ import anyio
 import structlog
 
 from acp.connection import AgentConnection
+from acp.engine import Engine
 from acp.errors import AgentSpawnError
 from acp.handshake import How
 from acp.session import AgentSession
@@ -40,6 +41,7 @@ class PooledAgent:
         had_a_turn: whether a turn was ever given to one of its sessions.
         errand: whether it is for requests without a session, and lives only as long as whoever made it needs it.
         waits_for: what its start waits for, as its engine says it; "" if for nothing in particular.
+        engine: what runs it; None: this machine, or it is not known yet.
     """
 
     def __init__(self, sharing: Sharing | None = None, after: tuple[Slot, ...] = (), *, errand: bool = False) -> None:
@@ -53,6 +55,7 @@ class PooledAgent:
         self.takes_sessions = True
         self.had_a_turn = False
         self.waits_for = ""
+        self.engine: Engine | None = None
         self.state = AgentState.CLAIMED
         self._calls = anyio.Event()
 

@@ -33,16 +33,18 @@ def nearby_is_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearby, "made", [])
 
 
-def far(directory: Path, agent: ScriptedAgent) -> Callable[[FakeDiscord, str], Agents]:
+def far(directory: Path, agent: ScriptedAgent, places: int = 8) -> Callable[[FakeDiscord, str], Agents]:
     """Return one agent that works in directories of another machine."""
     profile = AgentProfile("far", agent.argv, f"{directory}/there/{{thread_id}}", engine="farm", tools=False)
-    engine = EngineProfile("farm", "nearby", NearbySettings())
+    engine = EngineProfile("farm", "nearby", NearbySettings(places=places))
     return lambda _discord, _workspace: Agents({"far": profile}, "far", engines={"farm": engine})
 
 
 @asynccontextmanager
-async def playing(directory: Path, agent: ScriptedAgent, **settings: Any) -> AsyncIterator[tuple[Play, NearbyEngine]]:
-    async with play(directory, agent, agents=far(directory, agent), **settings) as game:
+async def playing(
+    directory: Path, agent: ScriptedAgent, places: int = 8, **settings: Any
+) -> AsyncIterator[tuple[Play, NearbyEngine]]:
+    async with play(directory, agent, agents=far(directory, agent, places), **settings) as game:
         yield game, nearby.made[-1]
 
 
@@ -112,6 +114,32 @@ async def test_an_engine_that_is_away_is_told_and_is_tried_again(tmp_path: Path)
         await game.until_shown(thread_id, "near-1 does not answer: Connection refused")
         engine.away = ""
         assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
+
+
+async def test_on_a_full_engine_an_agent_that_nobody_uses_gives_way(tmp_path: Path) -> None:
+    """P14, P4: the longest unused one; while all of them work there is no place, and that is told."""
+    words = {"work": [{"text": "working"}, {"hang": True}]}
+    async with playing(tmp_path, scenario(tmp_path, words=words), places=2) as (game, engine):
+        first, _ = await game.ask("hello")
+        second = await game.mention("work")
+        await game.until_shown(second, "working")
+        third = await game.mention("work, too")
+        await game.until_shown(third, "working")
+        assert [spec.labels["thread"] for spec in engine.agents.values()] == [str(second), str(third)]
+        fourth, outcome = await game.ask("hello again")
+        assert outcome is Outcome.COULD_NOT_START
+        await game.until_shown(fourth, "no free place")
+        assert len(engine.agents) == 2
+        await game.say(second, "stop")
+        assert await game.outcome(second) is Outcome.STOPPED
+        assert await game.outcome(await game.say(first, "go on")) is Outcome.ANSWERED
+
+
+async def test_people_are_told_where_an_agent_works_there(tmp_path: Path) -> None:
+    """P14, K5: what is kept of it on this machine says nothing to them."""
+    async with playing(tmp_path, scenario(tmp_path), welcome=True) as (game, _engine):
+        thread_id, _ = await game.ask("hello")
+        await game.until_shown(thread_id, f"/there/{thread_id}` on `farm`. Send `stop`")
 
 
 async def test_files_go_to_the_agents_machine_and_come_back(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from bot.work.queue.scheduler import Scheduler
 from bot.work.running_turn import Claim
 from bot.work.runs import Runs
 from bot.work.thread_settings import ThreadSettings
+from pool.launcher import THREAD_FIELD
 
 _PATH_LIMIT = 60
 
@@ -82,6 +83,11 @@ def shown_directory(files: TurnFiles, thread_id: int) -> str:
     if project is not None:
         # Its work tree has a long name that says nothing to anybody.
         return f"the project {inline_code(project)}"
+    profile = files.thread_settings.profile_of(thread_id)
+    if profile.engine is not None:
+        # As it is on the other machine: what is kept of it on this one is nobody's business.
+        there = profile.workspace.replace(THREAD_FIELD, str(files.thread_settings.home_of(thread_id)))
+        return f"{_clipped(there)} on {inline_code(profile.engine)}"
     place = files.place_of(thread_id)
     if place is None:
         return ""
@@ -89,5 +95,9 @@ def shown_directory(files: TurnFiles, thread_id: int) -> str:
         shown = f"~/{place.directory.relative_to(Path.home())}"
     except (ValueError, RuntimeError):  # it is elsewhere, or there is no home
         shown = str(place.directory)
+    return _clipped(shown)
+
+
+def _clipped(shown: str) -> str:
     # Its end says which one it is.
     return inline_code(shown if len(shown) <= _PATH_LIMIT else f"…{shown[1 - _PATH_LIMIT :]}", _PATH_LIMIT)
