@@ -1,7 +1,8 @@
 """The nodes of a cluster: whether those with our agents answer, and how full all of them are.
 
 A cluster takes a minute to notice that a node is gone, and a connection through the API stays open meanwhile. So a node
-whose agents are all silent is asked for a byte of a log. The mutable state is what the API does not let us ask.
+whose agents are all silent is asked for a byte of a log. The mutable state is what the API does not let us ask, and
+when nodes last answered.
 """
 
 from __future__ import annotations
@@ -45,26 +46,31 @@ class Nodes:
         self._on_lost = on_lost
         self._times = times
         self._may_ask = True
+        self._answered: dict[str, float] = {}
 
     # --- do they answer? -----------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
         """Ask silent nodes whether they are there, until cancelled."""
         while self._may_ask:
-            await anyio.sleep(self._times.probe)
+            # Twice as often as they are asked: else one that falls silent just after a look would be asked late.
+            await anyio.sleep(self._times.probe / 2)
             by_node: dict[str, list[KubernetesAgent]] = defaultdict(list)
             for agent in self._agents.values():
                 if agent.exit() is None:
                     by_node[agent.node].append(agent)
+            self._answered = {node: self._answered.get(node, 0.0) for node in by_node}
             async with anyio.create_task_group() as tasks:
                 for node, agents in by_node.items():
                     # One that speaks shows that its node and all between are well.
-                    if anyio.current_time() - max(agent.heard for agent in agents) >= self._times.probe:
+                    sign = max(self._answered[node], *(agent.heard for agent in agents))
+                    if anyio.current_time() - sign >= self._times.probe:
                         tasks.start_soon(self._probe, node, agents)
 
     async def _probe(self, node: str, agents: list[KubernetesAgent]) -> None:
         for _ in range(_TRIES):
             if await self._answers(agents[0]):
+                self._answered[node] = anyio.current_time()
                 return
         log.warning("node.lost", node=node, agents=len(agents))
         self._on_lost(node)
