@@ -18,7 +18,7 @@ from acp.snapshot import Ending
 from pool.engines.kubernetes.engine import KubernetesEngine
 from tests.agents import scenario
 from tests.agents.scenario import SCRIPT
-from tests.cluster.cluster import NODES
+from tests.cluster.cluster import NODES, ROOT
 from tests.cluster.figures import measured
 from tests.cluster.pods import NAMESPACE, VOLUME, Pods, aside, fill, make_room, python
 from tests.cluster.talk import talking
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.asyncio, pytest.mark.timeout(300)
 
 LIMIT = 120.0
 MANY = 20
-MUCH = 128 * 1024 * 1024
+MUCH = 256 * 1024 * 1024
 """Bytes that fit into no buffers between bot and agent."""
 
 QUIET = 3.0
@@ -282,3 +282,20 @@ async def test_the_doctor_finds_the_example_well(pods: Pods) -> None:
             found = await engine.check()
     assert [finding for finding in found if not finding.ok] == []
     assert found
+
+
+async def test_how_full_the_nodes_are_is_known_with_the_right_to_see_them(pods: Pods) -> None:
+    """P14: without it those are named that have agents."""
+    example = str(ROOT / "examples/kubernetes/nodes.yaml")
+    with anyio.fail_after(LIMIT):
+        async with pods.engine() as engine, talking(pods.spec(engine, scenario(pods.directory))) as talk:
+            assert [(one.name, one.running, one.free_memory) for one in await engine.nodes()] == [(talk.node, 1, None)]
+            await aside(pods.cluster.kubectl, "apply", "-f", example)
+            try:
+                seen = await engine.nodes()
+            finally:
+                await aside(pods.cluster.kubectl, "delete", "-f", example)
+    assert {one.name: (one.running, one.reachable) for one in seen} == {
+        name: (int(name == talk.node), True) for name in NODES
+    }
+    assert all(one.free_memory for one in seen)
