@@ -39,6 +39,7 @@ from scripts.benchmarks.stats import Figures
 
 STARTS, CHUNKS, SIZE = 5, 20_000, 100
 ACCEPTS, CALLERS = 2_000, (1, 50)
+OTHERS, THREADS, TURNS = 2_000, 16, 20
 STREAMS, WINDOW = (25, 100, 200), 8.0
 PLAYER = Path(__file__).parents[2] / "tests" / "agents" / "player.py"
 
@@ -124,7 +125,7 @@ async def scale() -> Figures:
         found |= {f"{name}_{figure}": value for figure, value in (await _on(opened)).items()}
     found |= {f"sqlite_{figure}": value for figure, value in (await _file()).items()}
     found |= {f"postgres_{figure}": value for figure, value in (await _server()).items()}
-    return found | await _streams()
+    return found | await _messages() | await _streams()
 
 
 # --- engines -----------------------------------------------------------------------------------------------------
@@ -217,11 +218,44 @@ async def _accepts(store: SessionStore) -> Figures:
 # --- one bot -----------------------------------------------------------------------------------------------------
 
 
+async def _messages() -> Figures:
+    """Return what one bot takes for a message that is not for it, and for a whole turn of an agent that is there."""
+    async with scene(lane=THREADS, max_agents=THREADS + 1, limits=RateLimits.OFF, drain=0.02) as running:
+        threads = [await running.mention("bench:hi") for _ in range(THREADS)]
+        await all_ended(running, dict.fromkeys(threads, 0))
+        # 1. What others say in a channel.
+        await running.report()
+        for number in range(OTHERS):
+            await running.discord.owner.say(running.discord.channel_id, f"not for the bot {number}")
+        await running.thread()  # behind all of them, so they were read
+        said = await running.report()
+        # 2. Turns, each thread's one after the other.
+        began = time.monotonic()
+
+        async def talk(thread: int) -> None:
+            for _ in range(TURNS):
+                await running.ended(thread, after=await running.say(thread, "bench:hi"))
+
+        async with anyio.create_task_group() as tasks:
+            for thread in threads:
+                tasks.start_soon(talk, thread)
+        spent = time.monotonic() - began
+        turned = await running.report()
+    return {
+        "cpu_us_per_message_of_others": said["cpu"] / OTHERS * 1e6,
+        "turns_per_s": THREADS * TURNS / spent,
+        "cpu_ms_per_turn": turned["cpu"] / (THREADS * TURNS) * 1e3,
+    }
+
+
 async def _streams() -> Figures:
-    """Return what one bot takes of a core, and how late its loop is, with so many turns that stream at once."""
+    """Return what one bot takes of a core, and how late its loop is, with so many turns that stream at once.
+
+    Discord's own limits are off: they would hold 200 streams back, and its reach is asked for here.
+    """
     found: Figures = {}
     for count in STREAMS:
-        async with scene(lane=count, max_agents=count, limits=RateLimits.REAL) as running:
+        async with scene(lane=count, max_agents=count + 1, limits=RateLimits.OFF) as running:
             threads = [await running.mention("bench:hi") for _ in range(count)]
             await all_ended(running, dict.fromkeys(threads, 0))
             memory = (await running.report())["rss"]
