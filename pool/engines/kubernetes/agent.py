@@ -163,6 +163,11 @@ class KubernetesAgent:
         self._stream.stdout.end()
         self._stream.cut()
 
+    async def give_up(self, reason: str) -> None:
+        """Do as `lost`."""
+        self.lost(reason)
+        await anyio.lowlevel.checkpoint()
+
     async def _cut_when_over(self) -> None:
         """End the connection soon after the pod, if it does not end by itself."""
         while not self._seen.over:

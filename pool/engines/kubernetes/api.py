@@ -149,7 +149,11 @@ class KubeApi:
         async with self._answer(method, path, body, query, aiohttp.ClientTimeout(total=self._times.request)) as answer:
             data = await answer.read()
         said = _json(data)
-        return said if isinstance(said, dict) else {"text": data.decode(errors="replace")}
+        if not isinstance(said, dict):
+            return {"text": data.decode(errors="replace")}
+        if not (isinstance(said.get("items") or [], list) and isinstance(said.get("metadata", {}), dict)):
+            raise ApiError(0, "an answer that is none of the API's")
+        return said
 
     @asynccontextmanager
     async def _answer(
@@ -273,7 +277,10 @@ def _refusal(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError:
     message, reason, pause = body.decode(errors="replace")[:1000], "", 0.0
     if isinstance(said, dict):
         message, reason = str(said.get("message") or message), str(said.get("reason") or "")
-        pause = float((said.get("details") or {}).get("retryAfterSeconds") or 0)
+        # A proxy before the API answers in JSON as well, and has its own idea of what `details` are.
+        details = said.get("details")
+        after = details.get("retryAfterSeconds") if isinstance(details, dict) else None
+        pause = float(after) if isinstance(after, int | float) else 0.0
     wanted = headers.get("Retry-After", "")
     return ApiError(status, message, reason, max(pause, float(wanted) if wanted.isdecimal() else 0.0))
 

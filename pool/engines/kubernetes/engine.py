@@ -33,6 +33,7 @@ from pool.engines.kubernetes.status import Waiting, is_over, name_of, node_of, w
 from pool.engines.kubernetes.times import Times
 from pool.engines.kubernetes.watch import PodWatch, SeenPod, remove
 from pool.engines.model import EngineFinding, NodeStatus, Swept
+from pool.engines.upkeep import kept_up, watched
 
 _AT_ONCE = 10
 """Pods that a sweep deletes at the same time."""
@@ -77,9 +78,9 @@ class KubernetesEngine:
         self._stack.push_async_callback(self._api.close)
         self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
         self._stack.callback(self._tasks.cancel_scope.cancel)
-        self._tasks.start_soon(self._watch.run)
-        self._tasks.start_soon(self._nodes.watch)
-        self._tasks.start_soon(self._clear_leftovers)
+        self._tasks.start_soon(kept_up, self.name, self._watch.run, self._times.longest)
+        self._tasks.start_soon(kept_up, self.name, self._nodes.watch, self._times.longest)
+        self._tasks.start_soon(kept_up, self.name, self._clear_leftovers, self._times.longest)
         return self
 
     async def __aexit__(self, *exc_info: object) -> bool | None:
@@ -140,7 +141,7 @@ class KubernetesEngine:
             times=self._times,
             on_removed=self._removed,
         )
-        self._tasks.start_soon(agent.follow)
+        self._tasks.start_soon(watched, self.name, agent.follow, agent.give_up)
         try:
             with anyio.move_on_after(self._times.attach):
                 if not await agent.enter(header(_environment(spec))):
