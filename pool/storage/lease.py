@@ -132,12 +132,14 @@ class Lease:
 
     def held(self) -> bool:
         """Whether one may act; once this is False, it stays so."""
+        # Here, by whoever asks, since the task that renews may hang.
         if self.left <= 0 and not self._over:
             self.lose(f"it was not renewed for {self._usable:g} s")
         return not self._over and not self.lost.is_set()
 
     def renewed(self, began: float) -> None:
         """Take note of a renewal that was asked for at ``began``."""
+        # Never back: an answer may be older than the last one.
         self._deadline = max(self._deadline, began + self._usable)
 
     def end(self) -> None:
@@ -238,6 +240,7 @@ async def _acquire(
             if found != seen:
                 seen, since = found, clock()
             if seen is None or seen.released or clock() - since >= limits.duration:
+                # Before the question: how long the answer is on its way counts against us.
                 began = clock()
                 epoch = await current.ask(functools.partial(_take, seen, holder), limits.call)
                 if epoch is not None:

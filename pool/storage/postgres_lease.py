@@ -158,6 +158,7 @@ class PostgresLeaseSession:
     def _set_up(self) -> None:
         refuse_unfit(self._connection)
         self._connection.execute(_SET_UP, {"call": _ms(self._limits.call), "idle": _ms(self._limits.duration)})
+        # It may hold the lock still: the server notices that its other end is gone only when TCP does.
         if self._former.backend is not None:
             self._connection.execute(_END_FORMER, self._former.backend)
         pid, began = self._connection.execute(_WHO).fetchone() or (0, None)
@@ -171,6 +172,7 @@ class PostgresLeaseSession:
         return None if row is None else Leadership(*row)
 
     def _take(self, seen: Leadership | None, holder: str) -> int | None:
+        # The lock first: of those that have seen the same row, one goes on.
         if not self._lock():
             return None
         given = {"holder": holder, "duration": self._limits.duration}

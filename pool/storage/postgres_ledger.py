@@ -53,6 +53,7 @@ class DatabaseLedger:
 
     @property
     def due(self) -> float:
+        # Nobody may want anything for long, and `trouble` is to say so when it is back.
         if self._fault:
             return self._heard + self._limits.pause_most
         return min(self._next_prune, self._heard + self._limits.ping)
@@ -97,6 +98,7 @@ class DatabaseLedger:
         """Forget a few rows of each table; return whether there are more."""
         more = False
         for prune in prunes(self._limits, self._now()):
+            # A batch of its own, or the writer's next one would be taken for one that was committed.
             self._number += 1
             answer = self._database.apply([prune], self._number)[0]
             more = more or answer.value == self._limits.prune_step

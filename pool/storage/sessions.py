@@ -83,6 +83,7 @@ def claim(connection: sa.Connection, operation: ClaimSession) -> int | None:
     """Carry a claim out, in the one transaction in which it is looked at who has the session."""
     wanted = operation.claim
     having = sa.select(_H.thread_id).where(_H.session_id == wanted.session_id, _H.thread_id.not_in(operation.apart))
+    # In one transaction with the insert: two people who want the same session at once get one thread.
     thread_id = connection.execute(having.limit(1)).scalar()
     if thread_id is not None:
         return int(thread_id)
@@ -114,6 +115,7 @@ def answer(connection: sa.Connection, question: SessionQuestion[Any]) -> Any:
             rows = connection.execute(sa.select(CLAIMS).order_by(_C.claim_id)).all()
             return [SessionClaim(**row._mapping) for row in rows]
         case KnownSessions(session_ids):
+            # A thread that is gone has no row, and no session is its own then.
             held = func.coalesce(_H.session_id == _S.session_id, sa.false()).label("held")
             known = (
                 sa.select(_S.session_id, _S.thread_id, held, _S.copy)

@@ -25,6 +25,7 @@ async def check(client: DockerClient, settings: DockerSettings) -> Sequence[Engi
     """Look at each; the first that fails ends it, as the rest could only fail, too. Bounded."""
     findings: list[EngineFinding] = []
     with anyio.move_on_after(_LONGEST) as bound:
+        # The guard comes last: what it finds keeps no agent from starting, so the others are looked at before.
         for look in (_reach, _image, _container, _guard):
             found = await look(client, settings)
             findings += found
@@ -99,6 +100,7 @@ async def _try_container(client: DockerClient, settings: DockerSettings) -> list
         "Image": settings.image,
         "Entrypoint": ["/bin/sh", "-c", _LOOK, "sh"],
         "Cmd": writable,
+        # Not the state's: the sweep of a bot that starts would take it for an agent.
         "Labels": {CHECK: "1"},
         "AttachStdout": True,
         "HostConfig": host_config(settings, "", "") | {"Mounts": _mounts(settings)},
@@ -106,6 +108,7 @@ async def _try_container(client: DockerClient, settings: DockerSettings) -> list
     started = anyio.current_time()
     try:
         container = await client.create(name, config, CALL)
+        # Before the start, or what it says first is lost.
         streams = await client.attach(container, stdin=True, seconds=CALL)
         said = b""
         try:
@@ -120,6 +123,7 @@ async def _try_container(client: DockerClient, settings: DockerSettings) -> list
         fix = "look at image, volumes, network, user and the limits: the daemon names what it minds"
         return [EngineFinding(False, f"no container can be started: {fault.message}", fix)]
     finally:
+        # At the end of the time, too: no container of a look may stay.
         with anyio.CancelScope(shield=True), suppress(DockerFault):
             await client.remove(name, CALL)
     seconds = anyio.current_time() - started

@@ -95,11 +95,13 @@ class DockerClient:
             self._address = Address(host=parts.hostname or "", port=port, tls=tls)
             connector = aiohttp.TCPConnector(limit=0, ssl=tls if tls is not None else True)
             self._base = f"{'https' if tls else 'http'}://{parts.hostname}:{port}"
+        # No time-out of its own: each call has its bound, and `wait` lasts as long as an agent.
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout())
         self._docker = aiodocker.Docker(self._base, connector=connector, session=self._session)
 
     async def aclose(self) -> None:
         self._unusable = DockerFault("the engine is closed")
+        # Taken away first: a call that comes meanwhile is refused, and not made on a client that closes.
         docker, session, self._docker, self._session = self._docker, self._session, None, None
         if docker is not None:
             await docker.close()
@@ -225,6 +227,7 @@ class DockerClient:
 
     async def containers(self, labels: Mapping[str, str], seconds: float = CALL) -> dict[str, Mapping[str, str]]:
         """Return the labels of all containers with these labels, those that have ended included, by their names."""
+        # The daemon looks for them: on a machine with many containers, only ours travel.
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         async with self._calling(seconds) as docker:
             found = await docker.containers.list(all=True, filters=filters)
@@ -305,6 +308,7 @@ def _fault(error: aiodocker.DockerError) -> DockerFault:
 def _reason(error: BaseException) -> BaseException:
     """Return what lies behind a library's error: that of TLS, if there is one, as its number means something else."""
     chain = [error]
+    # Bounded, as a chain of errors can lead back into itself.
     while (behind := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < _DEPTH:
         chain.append(behind)
     for one in chain:

@@ -128,6 +128,7 @@ class DockerEngine:
     @contextmanager
     def _place(self) -> Iterator[None]:
         """Hold a place for the time of a start; the agent itself counts from then on."""
+        # No await from here until it is counted, or two starts take the last place.
         places = self._places()
         taken = len(self._agents) + self._taken
         if places is not None and taken >= places:
@@ -228,6 +229,7 @@ class DockerEngine:
 
     async def _remove(self, name: str, seconds: float) -> bool:
         """End a container and return whether that is certain; what is not is tried again later."""
+        # Its place is free even if the daemon can't say that it is gone: `_left` remembers that.
         self._agents.pop(name, None)
         try:
             await self._client.remove(name, seconds)
@@ -255,6 +257,7 @@ class DockerEngine:
         # Not what this very run has started: a daemon that comes back late is swept late.
         names = [name for name, labels in found.items() if labels.get(RUN) != self._run]
         left = set(names)
+        # A few at a time, as the daemon is to answer others meanwhile.
         limiter = anyio.CapacityLimiter(_AT_ONCE)
 
         async def end(name: str) -> None:
@@ -284,6 +287,7 @@ class DockerEngine:
             except DockerFault as fault:
                 misses += 1
                 log.debug("docker.silent", engine=self.name, misses=misses, why=fault.message)
+                # One miss is no loss: a daemon that makes containers may be slow to answer.
                 if misses >= self._watch.misses:
                     for agent in list(self._agents.values()):
                         await agent.lose(AWAY)

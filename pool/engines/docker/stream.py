@@ -177,6 +177,7 @@ class Hijacked:
             status = await hijacked._status()
             refusal = None if status == HTTPStatus.SWITCHING_PROTOCOLS else await hijacked._refusal()
         except BaseException as exc:
+            # Cancelled, too: nobody else knows this connection yet.
             await anyio.aclose_forcefully(stream)
             if isinstance(exc, (anyio.EndOfStream, anyio.BrokenResourceError)):
                 raise ConnectionResetError("the daemon closed the connection") from exc
@@ -211,6 +212,7 @@ class Hijacked:
             try:
                 self._buffer += await self._stream.receive(_READ_SIZE)
             except anyio.EndOfStream:
+                # In the middle of a frame it was cut off, and is not the end of what the container says.
                 if self._buffer or self._left:
                     raise anyio.BrokenResourceError from None
                 raise
@@ -225,8 +227,10 @@ class Hijacked:
                 if len(self._buffer) - position < _HEADER.size:
                     break
                 channel, padding, length = _HEADER.unpack_from(self._buffer, position)
+                # Once out of step, everything that follows would be misread.
                 if channel > STDERR or any(padding):
                     raise anyio.BrokenResourceError
+                # One call returns the bytes of one channel; this frame is for the next one.
                 if taken and channel != self._channel:
                     break
                 position += _HEADER.size
@@ -255,6 +259,7 @@ class Hijacked:
                 raise ConnectionResetError("the daemon does not speak HTTP")
             self._buffer += await self._stream.receive(_READ_SIZE)
         version, _, rest = bytes(self._buffer[:end]).decode("latin-1").partition(" ")
+        # What stands behind the head is the container's already.
         del self._buffer[: end + len(_END_OF_HEAD)]
         if not version.startswith("HTTP/") or not rest[:3].isdigit():
             raise ConnectionResetError("the daemon does not speak HTTP")

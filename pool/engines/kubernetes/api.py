@@ -34,6 +34,7 @@ Query = Sequence[tuple[str, str]]
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, GONE = 401, 403, 404, 409, 410
 
+# 0: there was no answer at all.
 _PASSING = frozenset({0, 408, 429, 500, 502, 503, 504})
 _OURSELVES = anyio.Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _LONGEST_PAUSE = 30.0
@@ -114,6 +115,7 @@ class KubeApi:
         Raises:
             ApiError: it was refused, or not answered in time.
         """
+        # A POST as well: what it makes has a name, so a second one meets AlreadyExists and makes nothing more.
         call = partial(self._once, method, path, body, query)
         return await (self._again(call) if retry else self._logged_in(call))
 
@@ -187,6 +189,7 @@ class KubeApi:
             ApiError: it was refused or broke off; GONE: the version is too old, so list anew.
         """
         asked = [*query, ("watch", "true"), ("timeoutSeconds", str(max(1, round(seconds))))]
+        # Longer than the server lets the watch last: only a connection that is dead gets there.
         timeout = aiohttp.ClientTimeout(sock_connect=self._times.request, sock_read=seconds + self._times.request)
         async with self._answer("GET", path, None, asked, timeout) as answer:
             _keep_alive(answer.connection and answer.connection.transport, self._times.dead)
@@ -229,6 +232,7 @@ class KubeApi:
 
     async def _opened(self) -> client.ApiClient:
         async with self._opening:
+            # Under the lock: of two clients that first requests make at once, one would never be closed.
             if self._client is None:
                 settings = client.Configuration()
                 await self._read_settings(settings)

@@ -43,6 +43,7 @@ class HeldBytes(anyio.abc.ByteReceiveStream):
 
     async def feed(self, data: bytes) -> None:
         """Hold what was just said; waits for room before, and drops it once nobody reads any more."""
+        # This wait holds up the connection's reader, and by that the server and the agent.
         while len(self._bytes) >= _HELD and not self._over:
             self._room = anyio.Event()
             await self._room.wait()
@@ -135,6 +136,7 @@ class PodStream:
                 self.status = _status(bytes(self._status))
             self._input_over = True
             self.ended.set()
+            # Who waits to send learns here that nobody will read.
             self._was_read.set()
             with anyio.move_on_after(_CLOSING, shield=True):
                 await self._websocket.close()

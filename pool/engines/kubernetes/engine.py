@@ -75,6 +75,7 @@ class KubernetesEngine:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        # First in, so last out: the tasks use it until they have ended.
         self._stack.push_async_callback(self._api.close)
         self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
         self._stack.callback(self._tasks.cancel_scope.cancel)
@@ -105,6 +106,7 @@ class KubernetesEngine:
             except TimeoutError as exc:
                 raise start.too_late(self.start_timeout) from exc
         except BaseException as exc:
+            # Cancelled, too: the cluster may have made the pod by now.
             with anyio.CancelScope(shield=True):
                 await self._give_up(start, placed=placed)
             if isinstance(exc, AgentSpawnError):
@@ -220,6 +222,7 @@ class KubernetesEngine:
         return Swept(len(ended), tuple(left))
 
     async def _of_earlier_runs(self, state: str) -> list[SeenPod]:
+        # Not what this run has made: a cluster that comes back late is swept late.
         query = [("labelSelector", f"{STATE}={label(state)},{RUN}!={self._run}")]
         answer = await self._api.request("GET", PODS, query=query)
         found = []

@@ -130,10 +130,12 @@ def pod(
     """
     volumes, mounts = _volumes(spec, settings)
     body: Json = {
+        # Started again by the node, an agent would have nobody who is attached to it.
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": max(1, math.ceil(limits.eof + limits.term)),
         # An agent that may ask the API is for those who say so in a mount.
         "automountServiceAccountToken": False,
+        # Otherwise each service of the namespace adds variables that nobody has named.
         "enableServiceLinks": False,
         # So the agent is not process 1, which no TERM ends by itself, and its orphans are reaped.
         "shareProcessNamespace": True,
@@ -181,6 +183,7 @@ def _container(spec: LaunchSpec, settings: KubernetesSettings, mounts: list[Json
 
 
 def _pod_security(settings: KubernetesSettings) -> Json:
+    # The node looks at the image, too: nobody becomes root by leaving `user` out.
     security: Json = {"runAsNonRoot": settings.user != 0, "seccompProfile": {"type": settings.seccomp}}
     if settings.user is not None:
         security["runAsUser"] = settings.user

@@ -68,6 +68,7 @@ class Nodes:
                         tasks.start_soon(self._probe, node, agents)
 
     async def _probe(self, node: str, agents: list[KubernetesAgent]) -> None:
+        # Not by one lost answer: all agents of the node would end by it.
         for _ in range(_TRIES):
             if await self._answers(agents[0]):
                 self._answered[node] = anyio.current_time()

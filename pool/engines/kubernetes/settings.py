@@ -84,6 +84,7 @@ class Volume(_Strict):
             raise ValueError(f"say one of {' and '.join(said)}, not both")
         if self.sub_path is not None and (self.claim is None and self.host_path is None):
             raise ValueError("sub_path is for claim and host_path")
+        # The API refuses it as well, but with each start, and not when the settings are read.
         if self.sub_path is not None and ".." in self.sub_path.split("/"):
             raise ValueError("sub_path has no .. in it")
         return self

@@ -17,7 +17,6 @@ from pool.engines.kubernetes.manifest import RUN
 from pool.engines.kubernetes.status import is_over, name_of, uid_of
 from pool.engines.kubernetes.times import Times
 
-Json = dict[str, Any]
 _SHORTEST_ROUND: Final = 0.5
 _LOOK: Final = 1.0
 

@@ -147,6 +147,7 @@ class SshConnection:
         """
         begin, seen = b"\x1e" + self.nonce.encode() + b" ", b""
         with suppress(*CLOSED):
+            # Bounded, as a login may print for ever.
             while len(seen) <= _NOISE:
                 seen += await self.stdout.receive(_READ_SIZE)
                 _, found, rest = seen.partition(begin)
@@ -251,7 +252,9 @@ class SshClient:
             # Not the user's: agents would share one connection, and be lost together.
             "ControlMaster": "yes" if socket and master else "no",
             "ControlPath": str(socket) if socket else "none",
+            # A master that outlives its agent would keep the connection, and nobody would close it.
             "ControlPersist": "no",
+            # Whatever the user's configuration says: nothing of this machine is to be reached from there.
             "ClearAllForwardings": "yes",
             "ForwardAgent": "no",
             "ForwardX11": "no",
@@ -271,6 +274,7 @@ class SshClient:
         argv += ["-p", str(host.port)] if host.port is not None else []
         for name, value in options.items():
             argv += ["-o", f"{name}={value}"]
+        # Behind the dashes an address is no option, whatever it begins with.
         return [*argv, "--", host.address, remote]
 
     async def open(
@@ -357,6 +361,7 @@ class SshClient:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
+                    # Not the bot's own: neither ssh nor what it starts (a proxy, a jump) needs its secrets.
                     env={**agent_environment(os.environ, _NEEDED), **marks},
                     start_new_session=True,
                 )

@@ -82,6 +82,7 @@ def choose(
     fit = [one for one in hosts if one.room > 0 and one.name not in tried]
 
     def worth(one: HostState) -> tuple[bool, bool, int, float]:
+        # In this order: a host that works counts more than the files on it, and these more than free memory.
         return one.name not in avoided, one.name == home, one.guess or 0, one.room / one.host.places
 
     return max(fit, key=worth, default=None)
@@ -102,6 +103,7 @@ class Homes:
 
     def note(self, thread: str, node: str) -> None:
         """Note where a thread's agent was started."""
+        # Taken out before, so that it stands behind all others: the first ones are forgotten first.
         self._known.pop(thread, None)
         self._known[thread] = node
         while len(self._known) > _MOST:
@@ -113,6 +115,7 @@ class Homes:
             return self._known[thread]
         self._waiting[directory] = thread
         async with self._asking:
+            # Whoever got here first has asked for all that waited.
             if directory in self._waiting:
                 await self._ask_for_all()
         return self._known.get(thread, "")

@@ -71,6 +71,7 @@ class Leftovers:
     async def work(self) -> None:
         """Try what is due, for ever."""
         while True:
+            # New before the look at the list: what is added after that sets this one.
             self._more = anyio.Event()
             next_due = min((one.due for one in self._list), default=None)
             with anyio.move_on_after(None if next_due is None else max(0.0, next_due - self._clock())):
@@ -80,6 +81,7 @@ class Leftovers:
 
     async def _try(self, one: Leftover) -> None:
         async with one.lock:
+            # Somebody else has just ended it.
             if one not in self._list:
                 return
             if await self._end(one.host, one.mark):

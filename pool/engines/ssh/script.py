@@ -50,12 +50,14 @@ def message(
     if bad := sorted(name for name in env if not _NAME.fullmatch(name)):
         raise ValueError(f"no shell takes a variable with the name {bad[0]!r}")
     given = {"mode": mode, "nonce": nonce, "pulse": str(PULSE), **values}
+    # All of it is quoted: the far shell evaluates this, and people and agents chose some of the values.
     lines = [f"weft_{name}={shlex.quote(value)}" for name, value in given.items()]
     lines += ["weft_environment() {", "    :", *(f"    export {n}={shlex.quote(v)}" for n, v in env.items()), "}"]
     lines += [f"set -- {shlex.join(arguments)}", _script()]
     text = "\n".join(lines)
     if "\0" in text:
         raise ValueError("no variable or argument can have a zero byte in it")
+    # Bytes of the environment that are no UTF-8 go as they came.
     return text.encode(errors="surrogateescape")
 
 
@@ -78,6 +80,7 @@ def marked(name: str, value: str) -> str:
 
 def command(size: int) -> str:
     """Return the remote command that evaluates so many bytes of its stdin; every login shell takes it."""
+    # Not a byte more is read: what follows is the agent's input.
     return f"exec sh -c 'eval \"$(head -c {size})\"'"
 
 

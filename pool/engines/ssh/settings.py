@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+# None with a dash in front: ssh would take it for an option.
 _ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 
