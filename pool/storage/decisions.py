@@ -61,7 +61,6 @@ def keep(connection: sa.Connection, change: Decide | KeepRule | RevokeRule) -> N
 def answer(connection: sa.Connection, question: Decisions) -> list[Decision]:
     """Return the decisions that are asked for."""
     columns = DECISIONS.c
-    # By the id, not by the time: a clock may be set back.
     newest_first = sa.select(*(columns[field.name] for field in fields(Decision))).order_by(columns.decision_id.desc())
     if question.thread_id is not None:
         newest_first = newest_first.where(columns.thread_id == question.thread_id)

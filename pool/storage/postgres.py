@@ -34,6 +34,7 @@ from pool.storage.model import (
 )
 from pool.storage.operations import perform
 from pool.storage.postgres_server import (
+    DURABLE_COMMITS,
     KEEPALIVES_THERE,
     MIGRATION_LOCK,
     OWN_FAULTS,
@@ -335,7 +336,4 @@ def _limit(raw: psycopg.Connection[Any], limits: StorageLimits) -> None:
         **KEEPALIVES_THERE,
     }
     chosen = [f"set_config('{name}', '{value}', false)" for name, value in settings.items()]
-    # What was acknowledged survives the server's crash; who has chosen more than that keeps it.
-    now = "current_setting('synchronous_commit')"
-    durable = f"set_config('synchronous_commit', CASE {now} WHEN 'off' THEN 'on' ELSE {now} END, false)"
-    raw.execute(f"SELECT {', '.join(chosen)}, {durable}".encode())
+    raw.execute(f"SELECT {', '.join(chosen)}, {DURABLE_COMMITS}".encode())

@@ -34,6 +34,7 @@ from pool.storage.lease import (
 )
 from pool.storage.model import StateRefused, StorageFault, StorageLimits
 from pool.storage.postgres_server import (
+    DURABLE_COMMITS,
     LEASE_LOCK,
     MIGRATION_LOCK,
     connection_arguments,
@@ -46,12 +47,10 @@ T = TypeVar("T")
 
 Connection = psycopg.Connection[TupleRow]
 
-_SET_UP = """
+# A bot that stands still says nothing: its session ends with its lease, and the lock with the session.
+_SET_UP = f"""
 SELECT set_config('statement_timeout', %(call)s, false), set_config('lock_timeout', %(call)s, false),
-    set_config('idle_session_timeout', %(idle)s, false),
-    set_config('synchronous_commit',
-        CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
-        false)
+    set_config('idle_session_timeout', %(idle)s, false), {DURABLE_COMMITS}
 """
 
 _WHO = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"

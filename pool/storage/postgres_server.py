@@ -20,6 +20,13 @@ LEASE_LOCK: Final = "hashtextextended('weft lease in ' || current_schema(), 0)"
 MIGRATION_LOCK: Final = "hashtextextended('weft migration in ' || current_schema(), 0)"
 """Expressions for the key of an advisory lock."""
 
+# What was acknowledged survives the server's crash; who has chosen more than that keeps it.
+_COMMITS: Final = "current_setting('synchronous_commit')"
+DURABLE_COMMITS: Final = (
+    f"set_config('synchronous_commit', CASE {_COMMITS} WHEN 'off' THEN 'on' ELSE {_COMMITS} END, false)"
+)
+"""An expression that has the session's commits wait for the disk."""
+
 
 def refuse_unfit(raw: psycopg.Connection[Any]) -> None:
     """Refuse a server that is too old, and a database that can't hold every text.

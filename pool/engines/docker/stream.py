@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import ssl
 import struct
 from contextlib import suppress
@@ -22,6 +21,8 @@ from typing import Final
 
 import anyio
 import anyio.abc
+
+from pool.engines.keep_alive import keep_alive
 
 STDOUT, STDERR = 1, 2
 
@@ -34,7 +35,6 @@ _HEADER: Final = struct.Struct(">B3sL")
 _REFUSAL: Final = 1.0
 """Seconds in which a refusal has to be told; it needs no end."""
 _MESSAGE: Final = re.compile(rb'"message"\s*:\s*"((?:[^"\\]|\\.)*)"')
-_KEEPALIVE: Final = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
 ByteStream = anyio.abc.ByteStream
 
@@ -66,7 +66,8 @@ class Address:
         if self.path:
             return await anyio.connect_unix(self.path)
         stream = await anyio.connect_tcp(self.host, self.port)
-        _keep_alive(stream)
+        raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - not Django's
+        keep_alive(raw, idle=10, every=5, misses=3)
         if self.tls is None:
             return stream
         try:
@@ -74,15 +75,6 @@ class Address:
         except BaseException:
             await anyio.aclose_forcefully(stream)
             raise
-
-
-def _keep_alive(stream: anyio.abc.SocketStream) -> None:
-    """Have the kernel notice that the other machine is gone, also while nobody writes."""
-    raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - not Django's
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE:
-        if (number := getattr(socket, name, None)) is not None:
-            raw.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
 class TlsStream(anyio.abc.ByteStream):

@@ -22,6 +22,7 @@ from kubernetes_asyncio import client, config
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from acp.errors import AgentSpawnError, SpawnFailure
+from pool.engines.keep_alive import keep_alive
 from pool.engines.kubernetes.kubeconfig import read_kubeconfig
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.kubernetes.status import shortened
@@ -303,9 +304,6 @@ def _keep_alive(connection: Any, dead: float) -> None:
     if own is None or own.family not in (socket.AF_INET, socket.AF_INET6):
         return
     third = max(1, round(dead / 3))
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", third), ("TCP_KEEPINTVL", third), ("TCP_KEEPCNT", 2)):
-        if hasattr(socket, option):
-            own.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    keep_alive(own, idle=third, every=third, misses=2)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(dead * 1000))

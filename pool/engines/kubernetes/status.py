@@ -111,7 +111,7 @@ def why_it_never_ran(pod: Pod, image: str) -> tuple[SpawnFailure, str]:
     status, ended = pod.get("status", {}), _container(pod).get("state", {}).get("terminated", {})
     reason, message = str(status.get("reason", "")), shortened(str(status.get("message", "")))
     code = ended.get("exitCode")
-    # The scheduler gave it a node that had just been filled: another try finds another one.
+    # The scheduler chose a node that could not take it by then: another try finds another one.
     if not ended and _NOT_ADMITTED.search(reason):
         return SpawnFailure.NO_ROOM, f"{node_of(pod) or 'the node'} did not take it ({reason}): {message}"
     if ended.get("reason") in ("StartError", "ContainerCannotRun"):
@@ -150,7 +150,7 @@ def how_it_ended(pod: Pod | None, stderr_tail: str = "", *, deleted: bool = Fals
 def _reason(pod: Pod, container_reason: str, *, deleted: bool) -> str:
     status = pod.get("status", {})
     message = shortened(str(status.get("message", "")))
-    # Before the pod's own reason: it says what the agent did, and not what became of the pod.
+    # Before the reason of the pod, which is about the pod and not about the agent.
     if container_reason == "OOMKilled":
         return container_reason
     if said := str(status.get("reason", "")):
