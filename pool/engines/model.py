@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from acp.engine import Engine, RunningAgent
+
+THIS_RUN: Final = secrets.token_hex(8)
+"""Tells what this process has started from what an earlier one left. Several engines may lead to one daemon or cluster,
+and the late sweep of one must leave the agents of another alone."""
 
 _SIGNALS = frozenset(signal.Signals)
 

@@ -484,7 +484,7 @@ async def test_there_are_as_many_agents_as_places(tmp_path: Path, values: dict[s
 async def test_a_sweep_ends_what_an_earlier_run_left_and_nothing_else(tmp_path: Path) -> None:
     async with world(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
-        async with DockerEngine("box", settings, WATCH) as earlier:
+        async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
             left = [await earlier.start(launch()) for _ in range(3)]
             other = await earlier.start(launch(labels={"state": "s2", "agent": "claude", "thread": "1"}))
             docker.named(left[0].place.split()[1]).end(0)
@@ -503,7 +503,7 @@ async def test_a_sweep_ends_what_an_earlier_run_left_and_nothing_else(tmp_path: 
 async def test_a_daemon_that_was_away_is_swept_when_it_is_back(tmp_path: Path) -> None:
     async with world(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
-        async with DockerEngine("box", settings, WATCH) as earlier:
+        async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
             await earlier.start(launch())
             await docker.go_down()
         assert (await engine.sweep("s1")).left

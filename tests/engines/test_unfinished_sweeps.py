@@ -17,7 +17,7 @@ from pool.engines.ssh.settings import SshSettings
 from tests.engines import matrix
 from tests.engines.docker_server import Fault
 from tests.engines.kube_bed import SHORT, bed
-from tests.engines.test_docker import LIMITS, WATCH, launch, until_empty, world
+from tests.engines.test_docker import LIMITS, WATCH, launch, until_empty, until_seen, world
 
 pytestmark = pytest.mark.asyncio
 
@@ -31,7 +31,7 @@ async def swept_in_vain(engine: PoolEngine, state: str) -> None:
 async def test_of_a_daemon(tmp_path: Path) -> None:
     async with world(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
-        async with DockerEngine("box", settings, WATCH) as earlier:
+        async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
             left = await earlier.start(launch())
             silent = Fault("GET /containers/json", silent=True, times=1000)
             docker.faults.append(silent)
@@ -39,6 +39,23 @@ async def test_of_a_daemon(tmp_path: Path) -> None:
             docker.faults.remove(silent)
             await until_empty(docker)
             await left.stop(LIMITS)
+
+
+async def test_of_a_daemon_to_which_another_engine_leads_as_well(tmp_path: Path) -> None:
+    """What that one has started meanwhile is of this run."""
+    async with world(tmp_path) as (docker, engine):
+        settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
+        async with DockerEngine("other", settings, WATCH) as other:
+            silent = Fault("GET /containers/json", silent=True, times=1000)
+            docker.faults.append(silent)
+            await swept_in_vain(engine, "s1")
+            agent = await other.start(launch())
+            docker.faults.remove(silent)
+            await until_seen(docker, "GET /containers/json", 2)
+            while engine._unswept:  # noqa: ASYNC110  it tells nobody
+                await anyio.sleep(0.01)
+            assert agent.exit() is None
+            await agent.stop(LIMITS)
 
 
 async def test_of_a_cluster(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from pool.engines.docker.check import check
 from pool.engines.docker.client import CALL, DockerClient, DockerFault
 from pool.engines.docker.settings import DockerSettings, environment, host_config, without_secrets
 from pool.engines.docker.stream import Hijacked
-from pool.engines.model import EngineFinding, NodeStatus, Swept
+from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
 from pool.engines.upkeep import kept_up, watched
 
 STATE, AGENT, THREAD, RUN = "weft.state", "weft.agent", "weft.thread", "weft.run"
@@ -72,14 +72,16 @@ class DockerEngine:
 
     kind = "docker"
 
-    def __init__(self, name: str, settings: DockerSettings, watch: WatchLimits = WatchLimits()) -> None:
+    def __init__(
+        self, name: str, settings: DockerSettings, watch: WatchLimits = WatchLimits(), *, run: str = THIS_RUN
+    ) -> None:
         self.name = name
         self.start_timeout = settings.start_timeout
         self._settings = settings
         self._watch = watch
         self._client = DockerClient(settings)
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._run = secrets.token_hex(8)
+        self._run = run
         self._agents: dict[str, DockerAgent] = {}
         self._taken = 0
         self._left: dict[str, float] = {}

@@ -32,7 +32,7 @@ from pool.engines.kubernetes.start import ATTACH, PodStart
 from pool.engines.kubernetes.status import Waiting, is_over, name_of, node_of, why_it_never_ran
 from pool.engines.kubernetes.times import Times
 from pool.engines.kubernetes.watch import PodWatch, SeenPod, remove
-from pool.engines.model import EngineFinding, NodeStatus, Swept
+from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
 from pool.engines.upkeep import kept_up, watched
 
 _AT_ONCE = 10
@@ -57,12 +57,14 @@ class KubernetesEngine:
 
     kind = "kubernetes"
 
-    def __init__(self, name: str, settings: KubernetesSettings, *, times: Times | None = None) -> None:
+    def __init__(
+        self, name: str, settings: KubernetesSettings, *, times: Times | None = None, run: str = THIS_RUN
+    ) -> None:
         self.name = name
         self.start_timeout = settings.start_timeout
         self._settings = settings
         self._times = times or Times()
-        self._run = secrets.token_hex(8)
+        self._run = run
         self._api = KubeApi(settings, self._times)
         self._watch = PodWatch(self._api, self._run, self._times)
         self._avoided = AvoidedNodes()
