@@ -107,7 +107,7 @@ def test_values_get_to_an_agent_as_they_are(name: str, tmp_path: Path, marker: s
     assert (environ["WEFT_AGENT"], environ["WEFT_STATE"]) == (marker, f"s{marker}")
     # Nothing of the script's own gets there, but what the login had of that name.
     assert {key for key in environ if key.startswith("weft_")} <= {"weft_nonce"}
-    assert lines(stderr) == [["exit", "0", ""], ["stage", "eof"], ["gone", ""]]
+    assert lines(stderr) == [["started"], ["exit", "0", ""], ["stage", "eof"], ["gone", ""]]
 
 
 _STUBBORN = """
@@ -126,7 +126,7 @@ def test_the_end_of_its_input_ends_the_whole_tree(name: str, tmp_path: Path, mar
     nap = f"1000.{int(marker[:8], 16)}"
     blob = message("agent", NONCE, values, [sys.executable, "-I", "-c", _STUBBORN, nap])
     _, _, stderr = evaluated(name, tmp_path, blob)
-    assert lines(stderr) == [["exit", "137", ""], ["stage", "kill"], ["gone", ""]]
+    assert lines(stderr) == [["started"], ["exit", "137", ""], ["stage", "kill"], ["gone", ""]]
     assert [one for one in psutil.process_iter(["cmdline"]) if nap in (one.info["cmdline"] or [])] == []
     assert carriers(marker) == frozenset()
 
@@ -147,7 +147,7 @@ def test_signs_of_life_are_sent_while_an_agent_is_silent(tmp_path: Path, marker:
         _, rest = process.communicate(timeout=60)
     more, told = frames.feed(rest)
     assert said + more == b"agent says "
-    assert next(one for one in told if one != ["beat"])[:2] == ["exit", "3"]
+    assert next(one for one in told if one not in (["beat"], ["started"]))[:2] == ["exit", "3"]
 
 
 @pytest.mark.parametrize("name", in_soak(["dash", "busybox", "bash"]))
@@ -235,7 +235,7 @@ def test_a_mark_is_a_plain_word(value: str) -> None:
     st.lists(st.one_of(st.binary(max_size=30), st.sampled_from([b"\x1e", b"\x1e0123", b"\n"])), max_size=8), st.data()
 )
 def test_lines_are_taken_out_wherever_the_pieces_end(texts: list[bytes], data: st.DataObject) -> None:
-    """What is the agent's own comes through whole and in order, whatever it is."""
+    """What is the agent's own comes through whole and in order, whatever it is; a login's words before it do not."""
     begin = b"\x1e" + NONCE.encode() + b" "
     if begin in b"".join(texts):
         return
@@ -243,7 +243,10 @@ def test_lines_are_taken_out_wherever_the_pieces_end(texts: list[bytes], data: s
     for text in texts:
         stream += text + begin + b"exit 3 \n"
         expected += 1
-    frames, plain, found = Frames(NONCE), b"", 0
+    early = data.draw(st.booleans())
+    if early:
+        stream, expected = b"Authorised use only.\n" + begin + b"started\n" + stream, expected + 1
+    frames, plain, found = Frames(NONCE, behind=early), b"", 0
     while stream:
         size = data.draw(st.integers(1, len(stream)))
         piece, told = frames.feed(stream[:size])

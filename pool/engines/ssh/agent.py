@@ -139,7 +139,7 @@ class SshAgent:
 
     async def drain_stderr(self) -> None:
         """Read stderr to its end: the script's lines are taken out, the last of the rest is kept."""
-        frames = Frames(self._connection.nonce)
+        frames = Frames(self._connection.nonce, behind=True)
         with suppress(*CLOSED):  # whatever way the pipe ends, that is its end
             while True:
                 said, lines = frames.feed(await self._connection.stderr.receive(_READ_SIZE))

@@ -208,7 +208,8 @@ weft_agent() {
     exec 3<&0 </dev/null
     weft_asked=
     trap 'weft_asked=1' USR1
-    # Before the agent is there: what it says comes behind this line.
+    # Before the agent is there: what it says comes behind these lines, and the host's banner before them.
+    weft_tell started >&2
     weft_tell started "$(weft_free_memory)"
     (
         trap - PIPE USR1

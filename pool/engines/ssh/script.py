@@ -97,14 +97,23 @@ def shared_part(directory: str, thread: str) -> str:
 
 
 class Frames:
-    """Takes the script's lines out of a stream that is somebody else's otherwise."""
+    """Takes the script's lines out of a stream that is somebody else's otherwise.
 
-    def __init__(self, nonce: str) -> None:
+    Args:
+        behind: what comes before the first line is left out: a banner, what a login says.
+    """
+
+    def __init__(self, nonce: str, *, behind: bool = False) -> None:
         self._begin = b"\x1e" + nonce.encode() + b" "
         self._held = b""
+        self._early = behind
 
     def feed(self, data: bytes) -> tuple[bytes, list[list[str]]]:
         """Return what of the data is the stream's own, and the words of each line that is now complete."""
+        plain, found = self._split(data)
+        return b"" if self._early else plain, found
+
+    def _split(self, data: bytes) -> tuple[bytes, list[list[str]]]:
         data, plain = self._held + data, b""
         found: list[list[str]] = []
         self._held = b""
@@ -118,6 +127,8 @@ class Frames:
                 return plain + data[at:], found
             found.append(data[at + len(self._begin) : end].decode(errors="replace").split(" "))
             data = data[end + 1 :]
+            if self._early:
+                self._early, plain = False, b""
         # The beginning of a line may be the end of the data.
         last = data.rfind(b"\x1e", max(0, len(data) - len(self._begin)))
         if last >= 0 and self._begin.startswith(data[last:]):
@@ -127,4 +138,4 @@ class Frames:
     def rest(self) -> bytes:
         """Return what was held back, at the end of the stream or where no more lines are expected."""
         held, self._held = self._held, b""
-        return held
+        return b"" if self._early else held
