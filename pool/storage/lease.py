@@ -253,7 +253,9 @@ async def _acquire(
             waiting = LeaseWait(seen.holder if seen else "", str(exc))
         if waiting != told:
             told = waiting
-            log.info("lease.awaited", leader=waiting.leader, trouble=waiting.trouble)
+            (log.warning if waiting.trouble else log.info)(
+                "lease.awaited", leader=waiting.leader, trouble=waiting.trouble
+            )
             on_wait(waiting)
         await anyio.sleep(limits.look)
 
