@@ -18,13 +18,14 @@ from bot.agents.file import AgentsFile, AgentsFileError
 from bot.agents.model import Agents, only
 from bot.config import TOKEN_VARIABLE, ConfigError, Settings, load_environment, read_settings
 from bot.files import Unusable, is_directory, mode_of, not_absolute, user_name
+from bot.wording import installing
 
 NO_TOKEN = (
     "this is not a bot token (three parts with dots between them): copy it from Discord's developer portal"  # noqa: S105
     " (Bot, Reset Token)"
 )
 
-NO_DRIVER = "what speaks to PostgreSQL is not installed: pip install 'weft[postgres]'"
+NO_DRIVER = f"what speaks to PostgreSQL is not installed: {installing('postgres')}"
 
 _TOKEN_PARTS = 3
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
+import shlex
+import sys
 from collections.abc import Iterable
 
 from pydantic_core import ErrorDetails
@@ -52,6 +54,11 @@ def told(error: ErrorDetails) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return what somebody may have meant who wrote ``name``, or nothing."""
     return next(iter(difflib.get_close_matches(name, list(known), 1)), "")
+
+
+def installing(extra: str) -> str:
+    """Return the command that installs an extra of Weft where this one is installed, and not elsewhere."""
+    return f"{shlex.quote(sys.executable or 'python3')} -m pip install 'weft[{extra}]'"
 
 
 def _shown(value: object) -> str:

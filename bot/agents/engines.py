@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from bot.wording import nearest, told
+from bot.wording import installing, nearest, told
 from pool.engines.docker.settings import DockerSettings
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.model import PoolEngine
@@ -47,7 +47,7 @@ class EngineKind:
         try:
             made = getattr(import_module(module), attribute)
         except ModuleNotFoundError as exc:
-            raise ExtraMissing(f"{exc.name} is not installed: pip install 'weft[{self.extra}]'") from exc
+            raise ExtraMissing(f"{exc.name} is not installed: {installing(self.extra)}") from exc
         return cast("PoolEngine", cast("Callable[[str, Any], object]", made)(name, settings))
 
 

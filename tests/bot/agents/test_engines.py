@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_a_library_that_is_missing_is_told_with_what_to_install(monkeypatch: pyt
     """P14: the settings are read without it."""
     monkeypatch.setattr(engines, "KINDS", {"nearby": EngineKind(NearbySettings, "no_such_library:Engine", "nearby")})
     found = list(engines_problems(agents(red()).engines))
-    assert found == [("farm", "no_such_library is not installed: pip install 'weft[nearby]'")]
+    assert found == [("farm", f"no_such_library is not installed: {sys.executable} -m pip install 'weft[nearby]'")]
 
 
 def test_a_start_carries_labels_and_the_variables_that_are_named() -> None:
