@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ _SPAN = re.compile(r"([0-9]{1,6})(m|h|d|w)")
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _MOST = 1_000_000
 _WHAT = 100
+_LOOK_CLOSER = "`weft doctor` looks closer at it"
 _HEADINGS = ("TIME", "OUTCOME", "BY", "ASKED BY", "THREAD", "WHAT")
 _IDS = ("guild_id", "thread_id", "prompt_id", "asker_id", "person_id")
 
@@ -81,30 +83,33 @@ def _read(state_dir: Path, question: Decisions, called: str) -> list[Decision]:
     try:
         if not path.exists():
             raise ConfigError(f"{called}: there is no {path}: name the state directory of the bot (--env-file)")
-        return read_decisions(path, question, in_use=in_use(state_dir) is not None)
+        with _faults_told(str(path)):
+            return read_decisions(path, question, in_use=in_use(state_dir) is not None)
     except PermissionError as exc:
         raise ConfigError(f"{path} can't be read by {user_name()}: run this as the user that the bot runs as") from exc
-    except StateTooNew as exc:
-        raise ConfigError(f"{path}: {exc}: use the version that wrote it") from exc
-    except StateTooOld as exc:
-        raise ConfigError(f"{path}: {exc}: start this version of the bot once") from exc
-    except (StorageFault, OSError) as exc:
-        raise ConfigError(f"{path}: {exc}: `weft doctor` looks closer at it") from exc
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc}: {_LOOK_CLOSER}") from exc
 
 
 def _read_there(url: str, question: Decisions, called: str) -> list[Decision]:
     try:
         from pool.storage.postgres_reading import read_decisions_there
-
-        return read_decisions_there(url, question)
     except ImportError as exc:
         raise ConfigError(f"{called}: {NO_DRIVER}") from exc
+    with _faults_told(called):
+        return read_decisions_there(url, question)
+
+
+@contextmanager
+def _faults_told(place: str) -> Iterator[None]:
+    try:
+        yield
     except StateTooNew as exc:
-        raise ConfigError(f"{called}: {exc}: use the version that wrote it") from exc
+        raise ConfigError(f"{place}: {exc}: use the version that wrote it") from exc
     except StateTooOld as exc:
-        raise ConfigError(f"{called}: {exc}: start this version of the bot once") from exc
+        raise ConfigError(f"{place}: {exc}: start this version of the bot once") from exc
     except StorageFault as exc:
-        raise ConfigError(f"{called}: {exc}: `weft doctor` looks closer at it") from exc
+        raise ConfigError(f"{place}: {exc}: {_LOOK_CLOSER}") from exc
 
 
 def _as_json(decision: Decision) -> dict[str, object]:

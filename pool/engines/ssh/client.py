@@ -13,6 +13,7 @@ import secrets
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
@@ -232,6 +233,18 @@ class SshConnection:
                 self._words.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What the script is to do on the far side of a connection; see `SshClient.open`."""
+
+    mode: str
+    values: Mapping[str, str]
+    arguments: Sequence[str]
+    env: Mapping[str, str]
+    spec: LaunchSpec | None
+    through: Path | None
+
+
 class SshClient:
     """Makes connections to the hosts of one engine; its directory is there while the engine is entered."""
 
@@ -298,31 +311,23 @@ class SshClient:
         Raises:
             SshFailure: there is no connection, or the script can't do its work.
         """
+        task = _Task(mode, values, arguments, env or {}, spec, through)
         for attempt in range(1, _TRIES + 1):
             try:
                 # Few at a time: sshd drops at random what comes while many log in (MaxStartups).
                 async with self._gates[host.called]:
-                    return await self._begun(host, mode, values, arguments, spec, env or {}, through)
+                    return await self._begun(host, task)
             except SshFailure as exc:
                 if not exc.busy or attempt == _TRIES:
                     raise
             await anyio.sleep(random.uniform(0.1, 0.5) * attempt)  # noqa: S311
         raise AssertionError
 
-    async def _begun(
-        self,
-        host: SshHost,
-        mode: str,
-        values: Mapping[str, str],
-        arguments: Sequence[str],
-        spec: LaunchSpec | None,
-        env: Mapping[str, str],
-        through: Path | None,
-    ) -> tuple[SshConnection, list[str]]:
+    async def _begun(self, host: SshHost, task: _Task) -> tuple[SshConnection, list[str]]:
         """Connect once. Bounded: where a login goes through and nothing comes of it, another host may do better."""
         seconds = self._settings.connect_timeout + _BEGIN
         with anyio.move_on_after(seconds):
-            connection = await self._spawn(host, mode, values, arguments, spec, env, through)
+            connection = await self._spawn(host, task)
             try:
                 return connection, await connection.greeting()
             except BaseException as exc:
@@ -332,22 +337,14 @@ class SshClient:
                 raise
         raise SshFailure(SpawnFailure.UNREACHABLE, f"no answer within {seconds:g} s")
 
-    async def _spawn(
-        self,
-        host: SshHost,
-        mode: str,
-        values: Mapping[str, str],
-        arguments: Sequence[str],
-        spec: LaunchSpec | None,
-        env: Mapping[str, str],
-        through: Path | None,
-    ) -> SshConnection:
+    async def _spawn(self, host: SshHost, task: _Task) -> SshConnection:
         nonce, number = secrets.token_hex(8), next(self._numbers)
         try:
-            blob = message(mode, nonce, values, arguments, env)
+            blob = message(task.mode, nonce, task.values, task.arguments, task.env)
         except ValueError as exc:
             raise SshFailure(SpawnFailure.OTHER, str(exc)) from exc
-        words, socket = self.directory / f"{number}.log", through
+        spec = task.spec
+        words, socket = self.directory / f"{number}.log", task.through
         if spec is not None:
             socket = self.directory / str(number)
         if socket is not None and len(str(socket)) > _SOCKET_PATH:
