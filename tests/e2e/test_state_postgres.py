@@ -64,10 +64,11 @@ async def test_the_bot_ends_in_time_though_the_database_is_away(
 ) -> None:
     """R1, R9: with a turn that runs and a message that waits; its agent is gone as well."""
     monkeypatch.setattr(app, "STORE_PATIENCE", 0.2)
-    async with on_postgres(tmp_path, stop_grace=0.1, cancel_grace=0.5) as (game, between, _):
-        message_id = await game.mention("never ends")
-        await game.until_shown(message_id, "so far")
-        between.away = True
-        between.disconnect()
-        await game.mention("waits")
-        await until(game, "can't be reached")
+    with anyio.fail_after(60):
+        async with on_postgres(tmp_path, stop_grace=0.1, cancel_grace=0.5) as (game, between, _):
+            message_id = await game.mention("never ends")
+            await game.until_shown(message_id, "so far")
+            between.away = True
+            between.disconnect()
+            await game.mention("waits")
+            await until(game, "can't be reached")

@@ -69,6 +69,7 @@ async def until_empty(docker: FakeDocker) -> None:
 
 
 async def test_a_container_is_made_as_the_settings_say(tmp_path: Path) -> None:
+    """P14"""
     values = {
         "memory": "64M", "cpus": 1.5, "pids": 40, "user": "1000", "network": "none", "home": "/home/agent",
         "read_only": True, "volumes": ["weft-{thread_id}:/work", "/srv/data:/data:ro"],
@@ -105,6 +106,8 @@ async def test_a_container_is_made_as_the_settings_say(tmp_path: Path) -> None:
 
 
 async def test_streams_are_attached_before_the_start_and_nothing_is_lost(tmp_path: Path) -> None:
+    """P14"""
+
     async def program(container: Container) -> int:
         await container.say(b"at once\n")
         await container.say(b"apart\n", STDERR)
@@ -128,6 +131,7 @@ async def test_streams_are_attached_before_the_start_and_nothing_is_lost(tmp_pat
 
 
 async def test_nothing_that_is_secret_is_logged(tmp_path: Path) -> None:
+    """R5, P14"""
     with structlog.testing.capture_logs() as logs:
         async with world(tmp_path) as (docker, engine), started(engine) as agent:
             docker.faults.append(Fault("DELETE", Answer(500, "busy")))
@@ -151,6 +155,7 @@ async def test_nothing_that_is_secret_is_logged(tmp_path: Path) -> None:
     ],
 )
 async def test_how_a_container_ended_is_told(tmp_path: Path, how: str, returncode: int, reason: str) -> None:
+    """P14"""
     async with world(tmp_path) as (docker, engine), started(engine) as agent:
         one = docker.only
         await until_seen(docker, "/wait")
@@ -165,6 +170,7 @@ async def test_how_a_container_ended_is_told(tmp_path: Path, how: str, returncod
 
 
 async def test_stop_goes_from_the_end_of_input_over_term_to_removal(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         async with started(engine) as polite:
             report = await polite.stop(LIMITS)
@@ -181,6 +187,7 @@ async def test_stop_goes_from_the_end_of_input_over_term_to_removal(tmp_path: Pa
 
 
 async def test_an_agent_that_reads_nothing_is_stopped_while_somebody_writes_to_it(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         docker.program = deaf
         async with started(engine) as agent, anyio.create_task_group() as tasks:
@@ -201,6 +208,7 @@ async def test_an_agent_that_reads_nothing_is_stopped_while_somebody_writes_to_i
 
 
 async def test_removal_in_progress_is_waited_for(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine), started(engine) as agent:
         docker.faults.append(Fault("DELETE", Answer(409, "removal is already in progress"), times=2))
         docker.faults.append(Fault("DELETE", Answer(500, "device or resource busy")))
@@ -209,6 +217,7 @@ async def test_removal_in_progress_is_waited_for(tmp_path: Path) -> None:
 
 
 async def test_what_cannot_be_removed_is_removed_when_the_daemon_answers_again(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         docker.program = stubborn
         async with started(engine) as agent:
@@ -222,6 +231,7 @@ async def test_what_cannot_be_removed_is_removed_when_the_daemon_answers_again(t
 
 
 async def test_a_daemon_that_goes_away_is_told_and_what_ran_is_ended_once_it_is_back(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         docker.program = stubborn
         async with started(engine) as agent:
@@ -247,6 +257,7 @@ async def test_a_daemon_that_goes_away_is_told_and_what_ran_is_ended_once_it_is_
 
 
 async def test_a_daemon_that_falls_silent_is_told(tmp_path: Path) -> None:
+    """P14"""
     async with world(tmp_path) as (docker, engine), started(engine) as agent:
         fault = Fault("_ping|DELETE", silent=True, times=1000)
         docker.faults.append(fault)
@@ -256,6 +267,7 @@ async def test_a_daemon_that_falls_silent_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_wait_that_breaks_off_is_asked_again(tmp_path: Path) -> None:
+    """P14"""
     async with world(tmp_path) as (docker, engine):
         docker.faults.append(Fault("/wait"))
         docker.faults.append(Fault("/wait", Answer(200, b'{"Stat')))
@@ -267,6 +279,7 @@ async def test_a_wait_that_breaks_off_is_asked_again(tmp_path: Path) -> None:
 
 
 async def test_an_agent_that_closes_its_stdout_alone_is_not_lost(tmp_path: Path) -> None:
+    """P14"""
     async with world(tmp_path) as (docker, engine):
         docker.program = stubborn
         async with started(engine) as agent:
@@ -279,6 +292,7 @@ async def test_an_agent_that_closes_its_stdout_alone_is_not_lost(tmp_path: Path)
 
 
 async def test_podman_is_asked_by_its_own_api_how_a_container_ended(tmp_path: Path) -> None:
+    """P14"""
     async with world(tmp_path) as (docker, engine):
         docker.version["Components"] = [{"Name": "Podman Engine"}]
         async with started(engine) as agent:
@@ -289,6 +303,7 @@ async def test_podman_is_asked_by_its_own_api_how_a_container_ended(tmp_path: Pa
 
 
 async def test_streams_that_are_cut_while_the_container_runs_are_a_lost_connection(tmp_path: Path) -> None:
+    """P14"""
     async with world(tmp_path) as (docker, engine):
         docker.program = stubborn
         async with started(engine) as agent:
@@ -327,6 +342,7 @@ async def test_streams_that_are_cut_while_the_container_runs_are_a_lost_connecti
 async def test_a_start_that_fails_says_why_and_leaves_nothing(
     tmp_path: Path, match: str, answer: Answer | None, failure: str, words: str
 ) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         docker.faults.append(Fault(match, answer))
         with pytest.raises(AgentSpawnError, match=re.escape(words)) as caught:
@@ -346,6 +362,7 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing(
     ],
 )
 async def test_what_the_container_says_of_its_start_is_understood(tmp_path: Path, said: bytes, failure: str) -> None:
+    """P14"""
     async with world(tmp_path) as (docker, engine):
 
         async def run(container: Container) -> None:
@@ -362,6 +379,7 @@ async def test_what_the_container_says_of_its_start_is_understood(tmp_path: Path
 
 @pytest.mark.parametrize("at", ["create", "attach", "/start"])
 async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path, at: str) -> None:
+    """P9, P14"""
     async with world(tmp_path, start_timeout=0.5) as (docker, engine):
         docker.faults.append(Fault(at, silent=True, after=at == "create"))
         with anyio.move_on_after(0.1), suppress(AgentSpawnError):
@@ -371,6 +389,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path, at: str)
 
 
 async def test_a_start_that_is_cancelled_as_its_container_is_made_leaves_nothing(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         make = docker.create
         with anyio.CancelScope() as scope:
@@ -387,6 +406,7 @@ async def test_a_start_that_is_cancelled_as_its_container_is_made_leaves_nothing
 
 
 async def test_a_container_whose_making_was_not_confirmed_is_removed(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         docker.faults.append(Fault("create", after=True))
         with pytest.raises(AgentSpawnError) as caught:
@@ -396,6 +416,7 @@ async def test_a_container_whose_making_was_not_confirmed_is_removed(tmp_path: P
 
 
 async def test_an_image_that_is_missing_is_fetched_and_that_is_told(tmp_path: Path) -> None:
+    """P14"""
     told: list[str] = []
     async with world(tmp_path, image="registry/known:1") as (docker, engine):
         parts = [{"id": f"part{n}", "status": "Downloading", "progressDetail": {}} for n in range(2)]
@@ -409,6 +430,7 @@ async def test_an_image_that_is_missing_is_fetched_and_that_is_told(tmp_path: Pa
 
 @pytest.mark.parametrize("pull", ["missing", "never"])
 async def test_an_image_that_cannot_be_had_is_told_without_credentials(tmp_path: Path, pull: str) -> None:
+    """R5, P14"""
     async with world(tmp_path, image="registry/closed:1", pull=pull) as (docker, engine):
         words = "Get https://robot:hunter22@registry/v2/: denied: token=eyJhbGciOi is expired"
         docker.pulled = [{"error": words, "errorDetail": {"message": words}}]
@@ -421,6 +443,7 @@ async def test_an_image_that_cannot_be_had_is_told_without_credentials(tmp_path:
 
 
 async def test_a_daemon_that_is_not_there_is_no_fault_before_somebody_needs_it(tmp_path: Path) -> None:
+    """P14"""
     settings = DockerSettings(url=f"unix://{tmp_path}/nobody.sock", image="x")
     async with DockerEngine("box", settings, WATCH) as engine:
         assert (await engine.sweep("s1")).left == (
@@ -437,6 +460,7 @@ async def test_a_daemon_that_is_not_there_is_no_fault_before_somebody_needs_it(t
 
 
 async def test_certificates_that_cannot_be_read_are_told_by_each_call(tmp_path: Path) -> None:
+    """P14"""
     settings = DockerSettings(url="tcp://127.0.0.1:1", image="x", tls_ca=f"{tmp_path}/none.pem")
     async with DockerEngine("box", settings, WATCH) as engine:
         with pytest.raises(AgentSpawnError, match="a tls_ file cannot be used") as caught:
@@ -449,6 +473,7 @@ async def test_certificates_that_cannot_be_read_are_told_by_each_call(tmp_path: 
 
 @pytest.mark.parametrize("values", [{"places": 2}, {"memory": "3G"}])
 async def test_there_are_as_many_agents_as_places(tmp_path: Path, values: dict[str, Any]) -> None:
+    """P14"""
     async with world(tmp_path, **values) as (docker, engine):
         agents: list[DockerAgent] = []
         refused: list[AgentSpawnError] = []
@@ -482,6 +507,7 @@ async def test_there_are_as_many_agents_as_places(tmp_path: Path, values: dict[s
 
 
 async def test_a_sweep_ends_what_an_earlier_run_left_and_nothing_else(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
         async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
@@ -501,6 +527,7 @@ async def test_a_sweep_ends_what_an_earlier_run_left_and_nothing_else(tmp_path: 
 
 
 async def test_a_daemon_that_was_away_is_swept_when_it_is_back(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
         async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
@@ -525,6 +552,7 @@ async def test_a_container_that_a_failing_daemon_made_after_all_is_removed(tmp_p
 
 
 async def test_commands_run_beside_an_agent(tmp_path: Path) -> None:
+    """P14"""
     async with world(tmp_path) as (docker, engine), started(engine) as agent:
         docker.executed = lambda argv, stdin: (7, b" ".join([*map(str.encode, argv), stdin]), b"oh")
         ran = await agent.run(("tar", "-x"), b"data", limit=100, seconds=5)
@@ -548,6 +576,8 @@ async def test_commands_run_beside_an_agent(tmp_path: Path) -> None:
 
 
 async def test_the_doctor_finds_the_daemon_the_image_and_a_container(tmp_path: Path) -> None:
+    """P14"""
+
     async def program(container: Container) -> int:
         for target in container.config["Cmd"]:
             if target == "/closed":

@@ -153,6 +153,7 @@ SHORT = ["docker", *["podman"] * long_run(1, 0)]
 @pytest.mark.parametrize("case", matrix.QUICK, ids=matrix.name_of)
 @pytest.mark.asyncio
 async def test_an_agent_in_a_container_is_like_one_here(daemon: Daemon, case: matrix.Case) -> None:
+    """P1, P2, P9, R5"""
     async with bed_on(daemon) as bed:
         await matrix.run(case, bed)
 
@@ -162,6 +163,7 @@ async def test_an_agent_in_a_container_is_like_one_here(daemon: Daemon, case: ma
 @pytest.mark.parametrize("case", matrix.LONG, ids=matrix.name_of)
 @pytest.mark.asyncio
 async def test_an_agent_in_a_container_is_like_one_here_at_length(daemon: Daemon, case: matrix.Case) -> None:
+    """P1, P2, P9, R5"""
     async with bed_on(daemon) as bed:
         await matrix.run(case, bed)
 
@@ -171,6 +173,7 @@ async def test_an_agent_in_a_container_is_like_one_here_at_length(daemon: Daemon
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.asyncio
 async def test_what_only_containers_can(daemon: Daemon, name: str) -> None:
+    """P14"""
     case, values = OWN[name]
     async with bed_on(daemon, **values) as bed:
         await matrix.run(case, bed)
@@ -180,6 +183,7 @@ async def test_what_only_containers_can(daemon: Daemon, name: str) -> None:
 @pytest.mark.parametrize("daemon", ["docker"], indirect=True, scope="module")
 @pytest.mark.asyncio
 async def test_a_daemon_that_crashes_is_told_and_its_containers_go_when_it_is_back(daemon: Daemon) -> None:
+    """P9, P14"""
     async with bed_on(daemon) as bed:
         hang: list[Step] = [{"text": "working"}, {"hang": True}]
         async with matrix.talking(matrix.scripted(bed, hang, start={"ignore_eof": True})) as talk:
@@ -204,6 +208,7 @@ async def test_a_daemon_that_crashes_is_told_and_its_containers_go_when_it_is_ba
 @pytest.mark.soak
 @pytest.mark.asyncio
 async def test_over_tls_a_daemon_is_the_same(tmp_path: Path, free_port: int) -> None:
+    """P14"""
     if reason := docker_daemon.missing("docker"):
         pytest.skip(reason)
     cert, key = docker_daemon.certificate(tmp_path)

@@ -16,6 +16,7 @@ from pool.engines.docker.settings import SOCKET, DockerSettings, environment, vo
 
 
 def test_only_the_image_has_to_be_said() -> None:
+    """P14"""
     settings = DockerSettings(image="agent:1")
     assert (settings.url, settings.pull, settings.places, settings.read_only) == (SOCKET, "missing", None, False)
     assert not settings.tls
@@ -45,6 +46,7 @@ def test_only_the_image_has_to_be_said() -> None:
     ],
 )
 def test_what_cannot_work_is_refused_in_words(values: dict[str, Any], words: str) -> None:
+    """P14"""
     with pytest.raises(ValidationError, match=words):
         DockerSettings(**{"image": "agent:1", **values})
 
@@ -59,11 +61,13 @@ def test_what_cannot_work_is_refused_in_words(values: dict[str, Any], words: str
     ],
 )
 def test_an_address_says_whether_it_is_guarded(values: dict[str, Any], url: str, tls: bool, unguarded: bool) -> None:
+    """P14"""
     settings = DockerSettings(image="agent:1", **values)
     assert (settings.url, settings.tls, settings.unguarded) == (url, tls, unguarded)
 
 
 def test_the_page_has_each_setting() -> None:
+    """P14"""
     page = (Path(__file__).parents[2] / "docs" / "engine-docker.md").read_text()
     table = page.partition("| key | what | default |")[2].partition("\n\n")[0]
     named = {
@@ -73,6 +77,7 @@ def test_the_page_has_each_setting() -> None:
 
 
 def test_the_pages_engine_can_be_made() -> None:
+    """P14"""
     page = (Path(__file__).parents[2] / "docs" / "engine-docker.md").read_text()
     (table,) = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])["engines"].values()
     assert list(table_problems(table)) == []
@@ -84,11 +89,13 @@ def test_the_pages_engine_can_be_made() -> None:
 
 
 def test_a_volume_of_a_thread_has_a_name_that_the_daemon_takes() -> None:
+    """P14"""
     assert volume_source("weft-{agent}-{thread_id}", "12", "my agent/2") == "weft-my-agent-2-12"
     assert volume_source("weft-{thread_id}", "", "x") == "weft-shared"
 
 
 def test_an_agent_gets_nothing_that_only_makes_sense_on_this_machine() -> None:
+    """R5, P14"""
     local = {"HOME": "/var/lib/weft", "PATH": "/usr/bin", "LANG": "C.UTF-8", "XDG_CACHE_HOME": "/x"}
     env = {**local, "PATH": "/opt/agent/bin", "KEY": "k", "WEFT_STATE": "s", "WEFT_AGENT": "a"}
     kept = {"PATH": "/opt/agent/bin", "LANG": "C.UTF-8", "KEY": "k"}
@@ -99,6 +106,7 @@ def test_an_agent_gets_nothing_that_only_makes_sense_on_this_machine() -> None:
 
 
 def test_a_registrys_words_lose_their_credentials() -> None:
+    """R5, P14"""
     words = 'Get "https://me:pw12345@reg.example/v2/?token=abc123&x=1": unauthorized: Bearer eyJhbGciOiJI rejected'
     clean = without_secrets(words)
     assert clean == 'Get "https://reg.example/v2/?token=…&x=1": unauthorized: Bearer … rejected'

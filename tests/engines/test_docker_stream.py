@@ -73,6 +73,7 @@ async def everything(connection: Hijacked) -> dict[int, bytes]:
 
 @pytest.mark.parametrize("size", [1, 3, 8, 1000])
 async def test_frames_come_whole_however_they_are_cut(tmp_path: Path, size: int) -> None:
+    """P14"""
     said = UPGRADED + frame(STDOUT, b"one ") + frame(STDERR, b"oh") + frame(STDOUT, b"") + frame(STDOUT, b"two")
     pieces = [said[at : at + size] for at in range(0, len(said), size)]
     async with hijacked(tmp_path, *pieces) as connection:
@@ -80,6 +81,7 @@ async def test_frames_come_whole_however_they_are_cut(tmp_path: Path, size: int)
 
 
 async def test_small_frames_are_taken_together_and_no_more_than_is_asked_for(tmp_path: Path) -> None:
+    """P14"""
     async with hijacked(tmp_path, UPGRADED + frame(STDOUT, b"abc") * 3 + frame(STDERR, b"x")) as connection:
         assert await connection.receive(2) == (STDOUT, b"ab")
         assert await connection.receive(5) == (STDOUT, b"cabca")
@@ -91,6 +93,7 @@ async def test_small_frames_are_taken_together_and_no_more_than_is_asked_for(tmp
     "broken", [frame(STDOUT, b"cut off")[:-2], frame(STDOUT, b"")[:5], b"\x03\0\0\0\0\0\0\1x", b"no frame at all"]
 )
 async def test_what_is_no_frame_breaks_the_connection(tmp_path: Path, broken: bytes) -> None:
+    """P14"""
     async with hijacked(tmp_path, UPGRADED, frame(STDOUT, b"ok"), broken) as connection:
         with pytest.raises(anyio.BrokenResourceError):
             assert await everything(connection) is None
@@ -109,6 +112,7 @@ async def test_what_is_no_frame_breaks_the_connection(tmp_path: Path, broken: by
     ],
 )
 async def test_a_refusal_is_told_in_the_daemons_words(tmp_path: Path, answer: bytes, status: int, words: str) -> None:
+    """P14"""
     async with saying(tmp_path, answer) as address:
         with pytest.raises(Refused) as caught:
             await Hijacked.open(address, "/attach")
@@ -118,12 +122,15 @@ async def test_a_refusal_is_told_in_the_daemons_words(tmp_path: Path, answer: by
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101", b"SSH-2.0-OpenSSH\r\n\r\n", b"y" * 20_000])
 async def test_what_is_no_daemon_is_an_error_of_the_connection(tmp_path: Path, answer: bytes) -> None:
+    """P14"""
     async with saying(tmp_path, answer) as address:
         with pytest.raises(OSError, match="the daemon"):
             await Hijacked.open(address, "/attach")
 
 
 async def test_the_end_of_stdin_leaves_the_output_open(tmp_path: Path) -> None:
+    """P14"""
+
     async def serve(stream: anyio.abc.SocketStream) -> None:
         await stream.receive()
         await stream.send(UPGRADED)
@@ -181,6 +188,7 @@ class TlsServer:
 
 
 async def test_the_end_of_stdin_leaves_the_output_open_over_tls(certificate: tuple[Path, Path]) -> None:
+    """P14"""
     server = TlsServer(certificate)
     address = Address(host="127.0.0.1", port=server.port, tls=ssl.create_default_context(cafile=str(certificate[0])))
     connection = await Hijacked.open(address, "/attach")
@@ -200,6 +208,7 @@ async def test_the_end_of_stdin_leaves_the_output_open_over_tls(certificate: tup
 
 
 async def test_a_certificate_that_is_not_the_daemons_is_refused(certificate: tuple[Path, Path]) -> None:
+    """P14"""
     server = TlsServer(certificate)
     address = Address(host="127.0.0.1", port=server.port, tls=ssl.create_default_context())
     with pytest.raises(ssl.SSLCertVerificationError):

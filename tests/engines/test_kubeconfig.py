@@ -58,6 +58,7 @@ async def test_what_is_wrong_with_it_is_told_without_what_is_in_it(tmp_path: Pat
 
 
 async def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """P14"""
     with pytest.raises(ValueError, match="there is no "):
         await read_kubeconfig(str(tmp_path / "nowhere"), None, Configuration())
 

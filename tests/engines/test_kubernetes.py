@@ -53,6 +53,7 @@ while said < total:
 @pytest.mark.soak
 @pytest.mark.asyncio
 async def test_an_agent_that_nobody_reads_waits(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path) as one:
         agent = await one.start(*one.python, _FLOOD)
         work = anyio.Path(one.directory)

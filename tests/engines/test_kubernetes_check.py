@@ -22,6 +22,7 @@ async def problems(one: KubernetesBed) -> list[str]:
 
 @pytest.mark.asyncio
 async def test_a_look_at_the_cluster_names_what_is_missing(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path, image_pull_secrets=["registry"], volume={"claim": "shared"}) as one:
         one.api.secrets["registry"], one.api.claims["shared"] = {}, {"metadata": {"name": "shared"}}
         assert await problems(one) == []
@@ -46,6 +47,7 @@ async def test_a_look_at_the_cluster_names_what_is_missing(tmp_path: Path) -> No
 
 @pytest.mark.asyncio
 async def test_nodes_are_told_as_far_as_the_rights_go(tmp_path: Path) -> None:
+    """R5, P14"""
     async with bed(tmp_path, requests={"memory": "1Gi"}) as one:
         agent = await one.start()
         other = next(name for name in one.api.nodes if name != agent.node)

@@ -52,6 +52,7 @@ ENDS = [
 
 @pytest.mark.asyncio
 async def test_what_ended_a_pod_is_told(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path) as one:
         for end, expected in ENDS:
             agent = await one.start("sleep", "1000")
@@ -114,6 +115,7 @@ async def test_an_agent_that_ends_since_its_connection_broke_is_told_as_that(tmp
 
 @pytest.mark.asyncio
 async def test_a_connection_that_gives_no_answer_is_lost(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path, replace(SHORT, ping=0.05, dead=0.3, stalled=0.6, probe=100.0, empty=0.1)) as one:
         agent = await one.start()
         # While it answers, silence is nothing, and the frames that keep the connection are no input.
@@ -132,6 +134,7 @@ _DEAF = "sleep 1; exec cat"
 
 @pytest.mark.asyncio
 async def test_an_agent_that_does_not_read_is_not_taken_for_a_dead_connection(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path, replace(SHORT, ping=0.05, dead=0.2, probe=100.0)) as one:
         agent = await one.start("sh", "-c", _DEAF)
         total, got = 1 << 20, 0
@@ -148,7 +151,7 @@ LIST = "GET /api/v1/namespaces/weft/pods"
 
 @pytest.mark.asyncio
 async def test_a_watch_that_ends_is_begun_anew(tmp_path: Path) -> None:
-    """One that the server ends goes on from where it was; one whose version is too old begins with a list."""
+    """P14: one that the server ends goes on from where it was; one whose version is too old begins with a list."""
     async with bed(tmp_path, replace(SHORT, watch=0.5)) as one:
         agent = await one.start("sleep", "1000")
         asked = one.api.requests
@@ -199,6 +202,7 @@ async def test_only_pods_of_this_state_and_of_earlier_runs_are_deleted(tmp_path:
 
 @pytest.mark.asyncio
 async def test_a_sweep_that_found_no_server_is_made_up_for(tmp_path: Path) -> None:
+    """P9, P14"""
     async with bed(tmp_path, replace(SHORT, retries=0.1, leftovers=0.1)) as one:
         left = await one.start("sleep", "1000")
         one.pod(left).body["metadata"]["labels"]["weft/run"] = "an-earlier-one"

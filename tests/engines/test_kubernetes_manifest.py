@@ -33,6 +33,7 @@ def spec_of(**labels: str) -> LaunchSpec:
 @settings(max_examples=40, derandomize=True, deadline=None)
 @given(st.text(max_size=100), st.text(max_size=100))
 def test_any_text_becomes_a_label_that_no_other_becomes(one: str, other: str) -> None:
+    """P14"""
     assert LABEL.fullmatch(label(one))
     assert (label(one) == label(other)) == (one == other)
     for name in (pod_name(spec_of(agent=one), "0123456789"), claim_name(spec_of(agent=one, thread=other))):
@@ -40,6 +41,7 @@ def test_any_text_becomes_a_label_that_no_other_becomes(one: str, other: str) ->
 
 
 def test_an_ordinary_label_stays_as_it_is() -> None:
+    """P14"""
     spec = spec_of(state="4f1c", agent="claude", thread="1234567890123456789")
     assert labels_of(spec, "run")["weft/thread"] == "1234567890123456789"
     assert pod_name(spec, "0a1b2c3d4e") == "weft-claude-0a1b2c3d4e"
@@ -74,6 +76,7 @@ def test_the_gate_passes_each_value_and_not_a_byte_of_what_follows() -> None:
 
 
 def test_the_gate_says_by_its_exit_code_what_is_missing() -> None:
+    """P9, P14"""
     assert gate(b"A=b\n", "cat").returncode == 120
     assert gate(header({}), "/nowhere/agent").returncode == 127
     assert gate(b"", "cat").stdout == b""
@@ -86,6 +89,7 @@ def test_the_gate_says_by_its_exit_code_what_is_missing() -> None:
     )
 )
 def test_the_gate_passes_any_environment(env: dict[str, str]) -> None:
+    """P14"""
     env = {f"V_{name}": value.encode(errors="replace").decode() for name, value in env.items()}
     ran = gate(header(env), "env", "-0")
     got = dict(one.split("=", 1) for one in ran.stdout.removeprefix(READY).decode().rstrip("\0").split("\0"))
@@ -93,6 +97,7 @@ def test_the_gate_passes_any_environment(env: dict[str, str]) -> None:
 
 
 def test_a_pod_has_no_more_rights_than_it_needs() -> None:
+    """R5, P14"""
     body = pod("weft-x", spec_of(), KubernetesSettings(image="a:1"), "run", limits=StopLimits())["spec"]
     (container,) = body["containers"]
     assert body["restartPolicy"] == "Never"
@@ -104,6 +109,7 @@ def test_a_pod_has_no_more_rights_than_it_needs() -> None:
 
 
 def test_a_pod_is_as_the_settings_say() -> None:
+    """P14"""
     said = KubernetesSettings.model_validate(
         {
             "image": "a:1",
@@ -147,6 +153,7 @@ def test_a_pod_is_as_the_settings_say() -> None:
     ],
 )
 def test_a_wrong_setting_is_told(values: dict[str, Any], words: str) -> None:
+    """P14"""
     with pytest.raises(ValidationError, match=words):
         KubernetesSettings.model_validate(values)
 
@@ -160,6 +167,7 @@ def container(**state: Any) -> list[dict[str, Any]]:
 
 
 def test_a_status_is_put_into_words() -> None:
+    """P14"""
     never = waiting_for(status(containerStatuses=container(waiting={"reason": "ErrImageNeverPull", "message": "no"})))
     assert (never.failure, never.final) == (SpawnFailure.IMAGE, True)
     long = "0/9 nodes are available: " + "1 node(s) had untolerated taint {a: b}, " * 9 + "preemption: 0/9 nodes"
@@ -174,6 +182,7 @@ def test_a_status_is_put_into_words() -> None:
 
 
 def test_an_end_is_put_into_words() -> None:
+    """P14"""
     killed = status(phase="Failed", containerStatuses=container(terminated={"exitCode": 137, "reason": "Error"}))
     assert how_it_ended(killed).describe() == "signal 9 (SIGKILL)"
     assert how_it_ended(killed, deleted=True).reason == "deleted"
@@ -185,6 +194,7 @@ def test_an_end_is_put_into_words() -> None:
 
 
 def test_a_quantity_is_a_number() -> None:
+    """P14"""
     said = {"512Mi": 2**29, "1.5Gi": 1.5 * 2**30, "1e3": 1000, "250m": 0.25, "4039828Ki": 4039828 * 1024, "": 0}
     assert {text: quantity(text) for text in said} == said
 
@@ -194,6 +204,7 @@ PAGE = (ROOT / "docs" / "engine-kubernetes.md").read_text()
 
 
 def test_the_page_names_each_setting_and_its_example_is_valid() -> None:
+    """P14"""
     (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (deployed,) = [one["data"]["weft.toml"] for one in manifests("weft.yaml") if one["kind"] == "ConfigMap"]
     for text in (example, deployed):
@@ -209,6 +220,7 @@ def manifests(name: str) -> list[dict[str, Any]]:
 
 
 def test_the_rights_that_are_shown_are_those_that_are_asked_for() -> None:
+    """R5, P14"""
     (role,) = [one for one in manifests("rights.yaml") if one["kind"] == "Role"]
     shown = {
         (verb, *(*resource.split("/"), "")[:2])

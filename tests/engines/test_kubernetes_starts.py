@@ -50,6 +50,7 @@ def set_room(one: KubernetesBed, room: int) -> None:
 
 @pytest.mark.asyncio
 async def test_a_full_cluster_is_waited_for_and_told(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path) as one:
         set_room(one, 0)
         async with starting(one):
@@ -71,6 +72,7 @@ async def test_a_full_cluster_is_waited_for_and_told(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_start_that_waits_too_long_says_for_what(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path, start_timeout=0.5) as one:
         set_room(one, 0)
         full = await refused(one)
@@ -85,6 +87,7 @@ async def test_a_start_that_waits_too_long_says_for_what(tmp_path: Path) -> None
 
 @pytest.mark.asyncio
 async def test_what_no_waiting_mends_ends_the_start(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path) as one:
         one.api.images = {"agent:1": ("ImagePullBackOff", "manifest unknown")}
         image = await refused(one)
@@ -104,7 +107,7 @@ async def test_what_no_waiting_mends_ends_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_what_fails_in_passing_is_tried_again(tmp_path: Path) -> None:
-    """429, 500, a conflict of the quota, a broken connection, and an answer that was lost after the pod was made."""
+    """P14: 429, 500, a conflict of the quota, a broken connection, and an answer lost after the pod was made."""
     async with bed(tmp_path) as one:
         one.api.fail(PODS, Refused(429, "TooManyRequests", "slow down", {"Retry-After": "0"}))
         one.api.fail(PODS, Refused(500, "InternalError", "etcd"))
@@ -125,6 +128,7 @@ async def test_what_fails_in_passing_is_tried_again(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_server_that_is_away_is_told_as_that(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path, replace(SHORT, retries=0.2)) as one:
         await one.api.close()
         away = await refused(one)
@@ -136,6 +140,7 @@ async def test_a_server_that_is_away_is_told_as_that(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_agents_wait_for_a_place(tmp_path: Path) -> None:
+    """P14"""
     async with bed(tmp_path, places=1) as one:
         first = await one.start()
         async with starting(one):

@@ -247,6 +247,7 @@ async def test_who_is_refused_hears_what_to_do(ssh_server: Server, workplace: Pa
 @pytest.mark.soak
 @pytest.mark.asyncio
 async def test_the_doctor_sees_each_host_with_directory_and_command(ssh_server: Server, workplace: Path) -> None:
+    """P14"""
     async with made_bed(ssh_server, workplace) as bed:
         engine = cast("SshEngine", bed.engine)
         with anyio.fail_after(matrix.LIMIT):

@@ -30,6 +30,7 @@ def host(name: str, *, running: int = 0, places: int = 4, memory: int | None = N
 
 
 def test_a_host_may_be_given_by_its_address_alone() -> None:
+    """P14"""
     settings = SshSettings.model_validate({"hosts": ["agents@one", {"address": "two", "name": "big", "places": 9}]})
     assert [(one.called, one.places) for one in settings.hosts] == [("agents@one", 4), ("big", 9)]
 
@@ -46,11 +47,13 @@ def test_a_host_may_be_given_by_its_address_alone() -> None:
     ],
 )
 def test_settings_that_can_not_be_meant_are_refused(values: dict[str, Any], words: str) -> None:
+    """P14"""
     with pytest.raises(ValidationError, match=words):
         SshSettings.model_validate(values)
 
 
 def test_the_host_with_the_most_free_memory_is_taken() -> None:
+    """P14"""
     small, big, full = host("small", memory=GIB), host("big", memory=8 * GIB), host("full", running=4, memory=64 * GIB)
     hosts = [small, big, full]
     assert choose(hosts, (), ()) is big
@@ -62,6 +65,7 @@ def test_the_host_with_the_most_free_memory_is_taken() -> None:
 
 
 def test_starts_at_once_spread_before_memory_is_asked_for_again() -> None:
+    """P14"""
     hosts = [host("one", memory=8 * GIB, places=20), host("two", memory=8 * GIB - AGENT // 2, places=20)]
     taken = []
     for _ in range(6):
@@ -73,6 +77,7 @@ def test_starts_at_once_spread_before_memory_is_asked_for_again() -> None:
 
 
 def test_hosts_that_tell_no_memory_fill_evenly() -> None:
+    """P14"""
     hosts = [host("one", running=2), host("two", running=1)]
     assert choose(hosts, (), ()) is hosts[1]
 
@@ -90,6 +95,7 @@ def test_hosts_that_tell_no_memory_fill_evenly() -> None:
     ],
 )
 def test_sshs_last_words_say_what_to_do(words: str, failure: SpawnFailure, fix: str) -> None:
+    """P14"""
     found = refusal(words, "x")
     assert found.failure is failure
     assert fix in found.fix
@@ -98,10 +104,12 @@ def test_sshs_last_words_say_what_to_do(words: str, failure: SpawnFailure, fix: 
 
 
 def test_a_server_that_hangs_up_early_is_busy() -> None:
+    """P14"""
     assert is_busy("kex_exchange_identification: Connection closed by remote host\r\n")
 
 
 def test_the_doctor_reads_an_answer() -> None:
+    """P14"""
     good, *wrong = findings(
         SshHost(address="a@x", name="x"),
         [["memory", str(2 * 1024**2)], ["agents", "1"], ["lacks", "awk"], ["program", "agent"], ["checked"]],
@@ -140,6 +148,7 @@ async def test_what_was_left_is_tried_again_with_growing_pauses_until_it_is_gone
 
 @pytest.mark.asyncio
 async def test_what_is_left_later_wakes_who_waits_for_what_is_due() -> None:
+    """P9, P14"""
     ended, tried = list[str](), anyio.Event()
 
     async def end(host: SshHost, mark: str) -> bool:
@@ -191,7 +200,7 @@ async def test_threads_that_begin_together_are_asked_for_together() -> None:
 
 
 def test_the_directories_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """R: but not those that are in use, whatever their age, or just made."""
+    """R4, P9: but not those that are in use, whatever their age, or just made."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in ("weft-ssh-left", "weft-ssh-new", "other"):
         (tmp_path / name).mkdir()

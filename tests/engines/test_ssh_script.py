@@ -195,6 +195,7 @@ def test_a_start_that_can_not_be_is_told(
 
 
 def test_the_doctor_hears_of_what_is_missing(tmp_path: Path) -> None:
+    """P14"""
     closed = ["/proc", "sh", str(tmp_path / "nowhere"), "no-such-agent", str(tmp_path), "sh"]
     first, more, _ = evaluated("dash", tmp_path, message("check", NONCE, {"state": "none"}, closed))
     answer = lines(first + more)
@@ -216,17 +217,20 @@ def test_the_doctor_hears_of_what_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_only_a_threads_own_part_of_a_path_is_made(directory: str, thread: str, base: str) -> None:
+    """P14"""
     assert shared_part(directory, thread) == base
 
 
 @pytest.mark.parametrize(("name", "value"), [("A-B", "x"), ("A B", "x"), ("", "x"), ("A=B", "x"), ("A", "x\0y")])
 def test_what_no_shell_takes_is_refused(name: str, value: str) -> None:
+    """P14"""
     with pytest.raises(ValueError, match="variable"):
         message("agent", NONCE, {}, ["true"], {name: value})
 
 
 @pytest.mark.parametrize("value", ["", "a b", "a\\n", "$(x)", "'"])
 def test_a_mark_is_a_plain_word(value: str) -> None:
+    """P9, P14"""
     with pytest.raises(ValueError, match="mark"):
         marked("WEFT_STATE", value)
 
@@ -235,7 +239,7 @@ def test_a_mark_is_a_plain_word(value: str) -> None:
     st.lists(st.one_of(st.binary(max_size=30), st.sampled_from([b"\x1e", b"\x1e0123", b"\n"])), max_size=8), st.data()
 )
 def test_lines_are_taken_out_wherever_the_pieces_end(texts: list[bytes], data: st.DataObject) -> None:
-    """What is the agent's own comes through whole and in order, whatever it is; a login's words before it do not."""
+    """P14: what is the agent's comes through whole and in order, whatever it is; a login's words do not."""
     begin = b"\x1e" + NONCE.encode() + b" "
     if begin in b"".join(texts):
         return

@@ -28,7 +28,8 @@ async def swept_in_vain(engine: PoolEngine, state: str) -> None:
     assert waited.cancelled_caught
 
 
-async def test_of_a_daemon(tmp_path: Path) -> None:
+async def test_a_daemon_that_took_too_long_is_swept_when_it_answers(tmp_path: Path) -> None:
+    """P9, P14"""
     async with world(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
         async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
@@ -41,8 +42,10 @@ async def test_of_a_daemon(tmp_path: Path) -> None:
             await left.stop(LIMITS)
 
 
-async def test_of_a_daemon_to_which_another_engine_leads_as_well(tmp_path: Path) -> None:
-    """What that one has started meanwhile is of this run."""
+async def test_a_late_sweep_spares_what_another_engine_of_this_run_has_started(
+    tmp_path: Path,
+) -> None:
+    """P9, P14: what that one has started meanwhile is of this run."""
     async with world(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
         async with DockerEngine("other", settings, WATCH) as other:
@@ -58,7 +61,8 @@ async def test_of_a_daemon_to_which_another_engine_leads_as_well(tmp_path: Path)
             await agent.stop(LIMITS)
 
 
-async def test_of_a_cluster(tmp_path: Path) -> None:
+async def test_a_cluster_that_took_too_long_is_swept_when_it_answers(tmp_path: Path) -> None:
+    """P9, P14"""
     async with bed(tmp_path, replace(SHORT, retries=1000, leftovers=0.1)) as one:
         left = await one.start("sleep", "1000")
         one.pod(left).body["metadata"]["labels"]["weft/run"] = "an-earlier-one"
@@ -69,7 +73,8 @@ async def test_of_a_cluster(tmp_path: Path) -> None:
         await left.stop(LIMITS)
 
 
-async def test_of_a_host(tmp_path: Path) -> None:
+async def test_a_host_that_took_too_long_stays_on_the_list(tmp_path: Path) -> None:
+    """P9, P14"""
     ssh = tmp_path / "ssh"
     ssh.write_text("#!/bin/sh\nexec sleep 600\n")
     ssh.chmod(0o755)

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_work_that_fails_begins_anew() -> None:
+    """P14"""
     begun = 0
 
     async def work() -> None:
@@ -39,6 +40,7 @@ async def test_work_that_fails_begins_anew() -> None:
 
 
 async def test_an_agent_that_can_not_be_watched_is_given_up() -> None:
+    """P14"""
     given_up: list[str] = []
 
     async def watch() -> None:
@@ -84,6 +86,7 @@ async def engine_before(directory: Path, status: int, body: Any) -> AsyncIterato
     ids=["details", "a pause", "items", "metadata"],
 )
 async def test_a_proxy_that_answers_for_the_cluster_breaks_nothing(tmp_path: Path, status: int, body: Any) -> None:
+    """P14"""
     with anyio.fail_after(30):
         async with engine_before(tmp_path, status, body) as engine:
             for _ in range(2):
