@@ -190,7 +190,7 @@ class AgentProcess:
                 with suppress(*_CLOSED):  # nothing is left to be said on it
                     await pipe.aclose()
         ended = self.exit()
-        # Not what outlived it: whoever counts the places logs that it leaked.
+        # Not what outlived it: the pool, which counts the places, logs that it leaked.
         log.info(
             "agent.exited",
             pid=self.pid,

@@ -78,7 +78,7 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         start=settings.start_timeout,
         session=settings.start_timeout,
         max_line=settings.max_line,
-        # People are shown what agents ask, so agents are told that they may.
+        # People are shown what agents ask, so agents learn that they may.
         elicitation=("form", "url"),
     )
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
-# Below this no agent starts: whoever writes less has left out the unit.
+# Below this no agent starts: a smaller number usually lacks its unit.
 _LEAST_MEMORY = 16 * 2**20
 
 

@@ -46,7 +46,7 @@ def status(waiting: LeaseWait) -> str:
 
 
 class Standby:
-    """Tells the supervisor, and whoever asks, for whom the bot waits.
+    """Reports to the supervisor, and to health checks, for whom the bot waits.
 
     Attributes:
         waits: whether it does.

@@ -1,7 +1,7 @@
 """Files between this machine and an agent's directory on another one, through the way to the agent.
 
 They go as tar archives to and from a shell beside the agent: images and accounts with an agent in them have both. What
-comes back was named by whoever works there: only plain files below the target are made of it, and no more bytes are
+comes back was named by agents there: only plain files below the target are made of it, and no more bytes are
 taken than were asked for. There is no state.
 """
 
@@ -134,7 +134,7 @@ def _must(ran: CommandResult) -> None:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path leads below where it begins, whoever named it."""
+    """Whether a path leads below where it begins; agents name it."""
     parts = PurePosixPath(path).parts
     return bool(parts) and ".." not in parts and not path.startswith("/") and "\ufffd" not in path
 
@@ -161,7 +161,7 @@ def _packed(source: Path, paths: Sequence[str]) -> bytes:
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in paths:
             entry = tar.gettarinfo(source / path, arcname=path)
-            # Whose it is here says nothing there: whoever unpacks it has it.
+            # The owner here means nothing there: the account that unpacks it owns it.
             entry.uid = entry.gid = 0
             entry.uname = entry.gname = ""
             with (source / path).open("rb") as content:
@@ -191,7 +191,7 @@ def _unpack(archive: bytes, files: Sequence[RemoteFile], target: Path) -> tuple[
                     trouble = f"{one.path} can't be kept: {exc.strerror}"
                 else:
                     here.append(f"./{one.path}")
-    except Exception as exc:  # noqa: BLE001  whoever made it may have meant to break whatever reads it
+    except Exception as exc:  # noqa: BLE001  an agent may have made it to break its reader
         trouble = f"what came is no archive: {exc}"
     return here, trouble or (f"{next(iter(wanted))} is gone" if wanted else "")
 

@@ -132,7 +132,7 @@ class Lease:
 
     def held(self) -> bool:
         """Whether one may act; once this is False, it stays so."""
-        # Here, by whoever asks, since the task that renews may hang.
+        # Decided here, by the caller's look, since the task that renews may hang.
         if self.left <= 0 and not self._over:
             self.lose(f"it was not renewed for {self._usable:g} s")
         return not self._over and not self.lost.is_set()

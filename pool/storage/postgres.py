@@ -330,7 +330,7 @@ def _limit(raw: psycopg.Connection[Any], limits: StorageLimits) -> None:
     settings: dict[str, object] = {
         "statement_timeout": statement,
         "lock_timeout": statement // 2,
-        # A bot that is cut off in the middle must not keep its locks from whoever takes over.
+        # A bot that is cut off in the middle must not keep its locks from its successor.
         "idle_in_transaction_session_timeout": statement // 2,
         "tcp_user_timeout": statement,
         **KEEPALIVES_THERE,

@@ -1,6 +1,6 @@
 """The lease on a shared state in PostgreSQL: a row that says who leads, and a lock that goes with the session (R10).
 
-Each session has a thread of its own while it is asked something, since the driver's calls wait; one that is cut off
+Each session has its own thread while it is asked something, since the driver's calls wait; one that is cut off
 loses its socket, which ends the call. The protocol stands in `lease`; it is safe by the row alone. The lock keeps
 others away from a bot that lives and can't renew for a moment, and shows in ``pg_locks`` who leads.
 
@@ -128,7 +128,7 @@ class PostgresLeaseSession:
         self._close_unless_busy()
 
     async def _ask(self, call: Callable[[], T]) -> T:
-        # Cut off, it may go on for a moment in its thread: whoever cuts it off drops the session.
+        # Cut off, it may go on for a moment in its thread: the caller that cuts it off drops the session.
         return await anyio.to_thread.run_sync(
             lambda: self._in_thread(call), abandon_on_cancel=True, limiter=self._limiter
         )

@@ -1,4 +1,4 @@
-"""A database server while it is there; while it is not, nothing is done, and whoever calls tries again.
+"""A database server while it is there; while it is not, nothing is done, and the caller tries again.
 
 Unlike a file's, its place is not taken by memory: what is not durable is never acted on, since another machine may go
 on with the state at any time. The mutable state is the connection, the number of the last batch, the one text, and the
@@ -98,7 +98,7 @@ class DatabaseLedger:
         """Forget a few rows of each table; return whether there are more."""
         more = False
         for prune in prunes(self._limits, self._now()):
-            # A batch of its own, or the writer's next one would be taken for one that was committed.
+            # A separate batch, or the writer's next one would be taken for one that was committed.
             self._number += 1
             answer = self._database.apply([prune], self._number)[0]
             more = more or answer.value == self._limits.prune_step

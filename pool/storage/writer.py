@@ -152,7 +152,7 @@ class Writer:
                     await self._wake.wait()
 
     def leave(self, within: float) -> None:
-        """Wait no longer than so many seconds for a storage that is away; whoever still waits then gets an error."""
+        """Wait no longer than so many seconds for a storage that is away; calls that still wait then get an error."""
         self._patience = min(self._patience, self._clock() + within)
         self._hurry.set()
 

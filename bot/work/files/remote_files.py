@@ -92,7 +92,7 @@ def _saved(mirror: Path, message_ids: Sequence[int]) -> list[str]:
 
 
 def _stand_in(target: Path, files: Sequence[RemoteFile]) -> bool:
-    """Make empty files of the sizes of those that are too large: whoever collects says so of them as of any.
+    """Make empty files of the sizes of those that are too large: the collector then reports them as any other.
 
     Returns whether that could be done: the names and the sizes are what somebody there says.
     """

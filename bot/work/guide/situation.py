@@ -85,7 +85,7 @@ def shown_directory(files: TurnFiles, thread_id: int) -> str:
         return f"the project {inline_code(project)}"
     profile = files.thread_settings.profile_of(thread_id)
     if profile.engine is not None:
-        # As it is on the other machine: what is kept of it on this one is nobody's business.
+        # As it is on the other machine: what is kept of it on this one matters to nobody.
         there = profile.workspace.replace(THREAD_FIELD, str(files.thread_settings.home_of(thread_id)))
         return f"{_clipped(there)} on {inline_code(profile.engine)}"
     place = files.place_of(thread_id)

@@ -82,7 +82,7 @@ class _Output(anyio.abc.ByteReceiveStream):
 
     Attributes:
         ended: set once it was read to its end.
-        understood: set once it is known what that means; its reader hears of the end no earlier.
+        understood: set once it is known what that means; its reader sees the end no earlier.
     """
 
     def __init__(self, streams: Hijacked) -> None:
@@ -175,7 +175,7 @@ class DockerAgent:
     async def lose(self, reason: str) -> None:
         """Give the agent up: it may run on, but nobody can tell."""
         if self._end(AgentExit(None, reason=reason, unreachable=True)):
-            # Who still reads would wait for ever.
+            # A task that still reads would wait for ever.
             await self._close()
 
     async def watch(self) -> None:

@@ -137,7 +137,7 @@ async def _try_container(client: DockerClient, settings: DockerSettings) -> list
 
 
 def _mounts(settings: DockerSettings) -> list[dict[str, Any]]:
-    """Return the volumes; in place of one that each thread has of its own a nameless one, which goes again."""
+    """Return the volumes; in place of those per thread nameless ones, which go again."""
     mounts: list[dict[str, Any]] = host_config(settings, "", "")["Mounts"]
     for volume, mount in zip(settings.volumes, mounts, strict=True):
         if "{" in volume.split(":")[0] and mount["Type"] == "volume":

@@ -77,7 +77,7 @@ class DockerClient:
         self._unusable: DockerFault | None = DockerFault("the engine is closed")
 
     def open(self) -> None:
-        """Get ready for calls; what is wrong with the certificates is told by each of them."""
+        """Get ready for calls; each of them reports what is wrong with the certificates."""
         settings, parts = self._settings, urlsplit(self._settings.url)
         self._unusable = None
         try:
@@ -95,7 +95,7 @@ class DockerClient:
             self._address = Address(host=parts.hostname or "", port=port, tls=tls)
             connector = aiohttp.TCPConnector(limit=0, ssl=tls if tls is not None else True)
             self._base = f"{'https' if tls else 'http'}://{parts.hostname}:{port}"
-        # No time-out of its own: each call has its bound, and `wait` lasts as long as an agent.
+        # No session time-out: each call has its bound, and `wait` lasts as long as an agent.
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout())
         self._docker = aiodocker.Docker(self._base, connector=connector, session=self._session)
 

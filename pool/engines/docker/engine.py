@@ -104,7 +104,7 @@ class DockerEngine:
             await tasks.__aexit__(None, None, None)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(CALL):
-                # Who stops agents has done so; what is still here nobody will.
+                # The pool has stopped its agents by now; nobody else ends what is still here.
                 for agent in list(self._agents.values()):
                     await agent.lose("the engine was closed")
                 await self._client.aclose()
@@ -174,7 +174,7 @@ class DockerEngine:
         log.info("agent.spawned", place=agent.place, engine=self.name)
 
     async def _create(self, spec: LaunchSpec, name: str) -> str:
-        """Make the container, with its image fetched if need be; the caller removes it, also when it is cancelled."""
+        """Make the container, with its image fetched if need be; the caller removes it, even if it is cancelled."""
         config = self._config(spec)
         for fetched in (False, True):
             try:
@@ -215,7 +215,7 @@ class DockerEngine:
             "Env": [f"{key}={value}" for key, value in env.items()],
             "Labels": {STATE: spec.labels.get("state", ""), AGENT: agent, THREAD: thread, RUN: self._run},
             "OpenStdin": True,
-            # The agent's input ends with our connection, also if we are killed.
+            # The agent's input ends with our connection, even if we are killed.
             "StdinOnce": True,
             "AttachStdin": True,
             "AttachStdout": True,
@@ -246,7 +246,7 @@ class DockerEngine:
         try:
             return await self._sweep(state)
         except BaseException:
-            # Who calls it may wait for less time than it takes; what an earlier run left must go all the same.
+            # The caller may wait for less time than it takes; what an earlier run left must go all the same.
             self._unswept = state
             raise
 

@@ -1,6 +1,6 @@
 """The settings of an engine of kind ``docker``, and what a container gets by them (pure).
 
-Readable without the package's extra. A setting that cannot work is refused here, in words for whoever wrote it.
+Readable without the package's extra. A setting that cannot work is refused here, in words for the person who wrote it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DockerSettings(BaseModel):
 
     Attributes:
         url: of the daemon's API: ``unix:///path``, ``tcp://host:port`` or ``https://host:port``.
-        tls_ca: file with the certificate that the daemon's is checked by; with it, or with a certificate of our own, a
+        tls_ca: file with the certificate that the daemon's is checked by; with it, or with our own certificate, a
             ``tcp://`` address speaks TLS.
         tls_cert, tls_key: files with the certificate and key by which the daemon knows us.
         image: that containers are made of.
@@ -114,7 +114,7 @@ class DockerSettings(BaseModel):
 
 
 def volume_source(text: str, thread: str, agent: str) -> str:
-    """Return a volume's source for a thread of an agent; a process that several threads share has one of its own."""
+    """Return a volume's source for a thread of an agent; a process that several threads share has its own."""
     return text.replace(_THREAD, thread or _SHARED).replace(_AGENT, re.sub(r"[^A-Za-z0-9_.-]", "-", agent) or "agent")
 
 

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class PodInput(anyio.abc.ByteSendStream):
-    """The agent's stdin. A connection that broke is told only once it is known how the agent ended."""
+    """The agent's stdin. A connection that broke is reported only once it is known how the agent ended."""
 
     def __init__(self, stream: PodStream, ended: anyio.Event) -> None:
         self._stream = stream
@@ -225,7 +225,7 @@ class KubernetesAgent:
 
     async def _stop(self, limits: StopLimits) -> StopReport:
         began, stage = anyio.current_time(), StopStage.GONE
-        # From here on it is known how it ends, so nobody is told that the connection was lost.
+        # From here on it is known how it ends, so nobody reads that the connection was lost.
         self._stop_began, self._patience.deadline = True, math.inf
         # 1. Politely: an agent that reads the end of its input can save its session.
         if self._exit is None:

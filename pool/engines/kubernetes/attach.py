@@ -33,7 +33,7 @@ _BROKEN = (aiohttp.ClientError, OSError, RuntimeError)
 
 
 class HeldBytes(anyio.abc.ByteReceiveStream):
-    """Output between the websocket and whoever reads it; who feeds it waits while it is full."""
+    """Output between the websocket and its reader; the one who feeds it waits while it is full."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -136,7 +136,7 @@ class PodStream:
                 self.status = _status(bytes(self._status))
             self._input_over = True
             self.ended.set()
-            # Who waits to send learns here that nobody will read.
+            # A sender that waits learns here that nobody will read.
             self._was_read.set()
             with anyio.move_on_after(_CLOSING, shield=True):
                 await self._websocket.close()
@@ -153,7 +153,7 @@ class PodStream:
             elif message.type is aiohttp.WSMsgType.PING:
                 await self._send(message.data, aiohttp.WSMsgType.PONG)
             elif message.type is not aiohttp.WSMsgType.TEXT:
-                return  # closed, or broken: whoever asks the API learns which
+                return  # closed, or broken: the API says which, if asked
 
     async def _take(self, frame: bytes) -> None:
         if len(frame) < 2:

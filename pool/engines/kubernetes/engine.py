@@ -200,7 +200,7 @@ class KubernetesEngine:
         try:
             return await self._sweep(state)
         except BaseException:
-            # Who calls it may wait for less time than it takes; what an earlier run left must go all the same.
+            # The caller may wait for less time than it takes; what an earlier run left must go all the same.
             self._unswept.add(state)
             raise
 

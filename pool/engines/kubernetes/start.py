@@ -1,6 +1,6 @@
 """The start of an agent in a pod: its claim, its pod, the wait until it runs, and the first words.
 
-Who calls it bounds it, and removes the pod when it fails. The mutable state is what the pod waits for.
+The caller bounds it, and removes the pod when it fails. The mutable state is what the pod waits for.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class PodStart:
                 raise AgentSpawnError(words, failure=failure)
             if is_running(state):
                 return
-            # 2. It waits, and what for is told.
+            # 2. It waits, and people see what for.
             waiting = waiting_for(state)
             bound = (bound or now) if waiting.mounting else 0.0
             if waiting.mounting and now - bound > self._times.events:

@@ -47,7 +47,7 @@ class SeenPod:
         return uid_of(self.pod) if self.pod is not None else ""
 
     def saw(self, pod: Mapping[str, Any]) -> None:
-        """Take what was just told of it; another pod of the same name means that ours is gone."""
+        """Take in what the API has just reported; another pod of the same name means that ours is gone."""
         if self.uid and uid_of(pod) != self.uid:
             self.went()
         elif not self.gone:

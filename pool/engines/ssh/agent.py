@@ -186,7 +186,7 @@ class SshAgent:
         lost = self._code is None and self._connection.process.returncode is not None
         if self._gone is None and not lost:
             gone = await self._end_now(limits)
-            await self._until_over(_DRAIN)  # how it ended is told by its own connection
+            await self._until_over(_DRAIN)  # its own connection says how it ended
             self._gone = gone
         gone = bool(self._gone)
         # 3. What is on this machine.

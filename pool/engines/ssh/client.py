@@ -32,7 +32,7 @@ CLOSED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceErro
 """How a stream tells that it is over."""
 
 ALIVE_INTERVAL, ALIVE_COUNT = 5, 2
-"""ssh asks for a sign of life after so many seconds of silence, so often: a loss is told after 15 s."""
+"""ssh asks for a sign of life after so many seconds of silence, so often: a loss is noticed after 15 s."""
 
 _NEEDED = ("SSH_AUTH_SOCK", "KRB5CCNAME", "LOGNAME")
 _NOISE = 256 * 1024
@@ -41,7 +41,7 @@ _READ_SIZE = 256 * 1024
 _SOCKET_PATH = 80
 _END = 1.0
 _BEGIN = 10.0
-"""Seconds beyond those for connecting in which a host's shell has to begin with what it is told."""
+"""Seconds beyond those for connecting in which a host's shell has to begin with the script."""
 _TRIES = 3
 _WORDS, _LAST = 300, 2
 
@@ -119,7 +119,7 @@ class Greeted(anyio.abc.ByteReceiveStream):
 
 
 class SshConnection:
-    """One ssh process whose far side evaluates the script; whoever opened it calls `close`.
+    """One ssh process whose far side evaluates the script; its opener calls `close`.
 
     Attributes:
         socket: by which other sessions can use this connection; None: they can't.
@@ -171,7 +171,7 @@ class SshConnection:
         raise SshFailure(*failures.get(why, (SpawnFailure.OTHER, text[:_WORDS])))
 
     async def _no_greeting(self) -> SshFailure:
-        """Return why the script did not begin: ssh failed, or the account has no shell that does what it is told."""
+        """Return why the script did not begin: ssh failed, or the account has no shell that runs commands."""
         said = b""
         with anyio.move_on_after(_END):
             with suppress(*CLOSED):
@@ -367,7 +367,7 @@ class SshClient:
                 raise SshFailure(SpawnFailure.NOT_FOUND, f"{argv[0]}: {exc.strerror}", fix) from exc
         connection = SshConnection(process, host.address, nonce, words, socket)
         try:
-            with suppress(*CLOSED):  # why it hung up is told by what it said
+            with suppress(*CLOSED):  # its words say why it hung up
                 await connection.stdin.send(blob)
         except BaseException:
             await connection.close()

@@ -271,7 +271,7 @@ class SshEngine:
                 left.append(host.called)
                 self._leftovers.add(host, mark, "", f"agents of before on {host.called}")
             except BaseException:
-                # Who calls it may wait for less time than a host takes; what was left there must go all the same.
+                # The caller may wait for less time than a host takes; what was left there must go all the same.
                 self._leftovers.add(host, mark, "", f"agents of before on {host.called}")
                 raise
             else:

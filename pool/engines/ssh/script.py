@@ -62,7 +62,7 @@ def message(
 
 
 def number(words: Sequence[str], place: int) -> int | None:
-    """Return the number at a place of a line; None: there is none. Who controls the account may have written it."""
+    """Return the number at a place of a line; None: there is none. Anybody with that account may have written it."""
     word = words[place] if place < len(words) else ""
     return int(word) if word.isascii() and word.isdecimal() and len(word) <= _DIGITS else None
 

@@ -99,7 +99,7 @@ class SshSettings(BaseModel):
             raise ValueError("hosts: name at least one")
         names = [host.called for host in self.hosts]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"hosts: {', '.join(twice)} stands there twice; give each a name of its own")
+            raise ValueError(f"hosts: {', '.join(twice)} stands there twice; give each its own name")
         return self
 
     def files(self) -> Mapping[str, Path]:
