@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from acp.engine import Engine, RunningAgent
+from acp.engine import Engine, LaunchSpec, RunningAgent
 
 THIS_RUN: Final = secrets.token_hex(8)
 """Tells what this process has started from what an earlier one left. Several engines may lead to one daemon or cluster,
@@ -76,11 +76,17 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class EngineFinding:
-    """What a check of an engine found, in a line for people; ``fix`` says what to do where it is not well."""
+    """What a check of an engine found, in a line for people.
+
+    Attributes:
+        fix: what to do where it is not well.
+        mild: agents start all the same: on another machine, or without what is only helpful.
+    """
 
     ok: bool
     what: str
     fix: str = ""
+    mild: bool = False
 
 
 class PoolEngine(Engine, Protocol):
@@ -109,8 +115,13 @@ class PoolEngine(Engine, Protocol):
     async def nodes(self) -> Sequence[NodeStatus]:
         """Return how full the machines are; bounded, and answered from what is known where one is away."""
 
-    async def check(self) -> Sequence[EngineFinding]:
-        """Look at all that a start needs: the way, the rights, the image, the volume; bounded."""
+    async def check(self, *specs: LaunchSpec) -> Sequence[EngineFinding]:
+        """Look at all that a start needs: the way, the rights, the image, the volume; bounded.
+
+        Args:
+            specs: of the agents that are to run there. Where an engine has several machines to choose from, it looks
+                for the directory and the program of each on all of them.
+        """
 
 
 def returncode_of(status: int) -> int:

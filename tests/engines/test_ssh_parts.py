@@ -14,8 +14,10 @@ import anyio.lowlevel
 import pytest
 from pydantic import ValidationError
 
+from acp.engine import LaunchSpec
 from acp.errors import SpawnFailure
-from pool.engines.ssh.check import findings
+from pool.engines.model import EngineFinding
+from pool.engines.ssh.check import findings, missing_files, questions, told
 from pool.engines.ssh.client import is_busy, refusal
 from pool.engines.ssh.directory import private_directory
 from pool.engines.ssh.hosts import AGENT, Homes, HostState, choose
@@ -50,6 +52,26 @@ def test_settings_that_can_not_be_meant_are_refused(values: dict[str, Any], word
     """P14"""
     with pytest.raises(ValidationError, match=words):
         SshSettings.model_validate(values)
+
+
+def test_the_doctor_names_files_of_the_settings_that_are_not_there(tmp_path: Path) -> None:
+    there, absent = tmp_path / "key", tmp_path / "none"
+    there.touch()
+    files = {"identity_file": str(there), "known_hosts": str(absent), "config_file": "/dev/null"}
+    found = missing_files(SshSettings.model_validate({"hosts": ["one"], **files}))
+    assert [one.what for one in found] == [f"known_hosts: there is no file {absent}"]
+
+
+def test_what_is_wrong_with_a_host_is_mild_while_another_one_takes_agents() -> None:
+    well, bad = EngineFinding(ok=True, what="reached"), EngineFinding(ok=False, what="no such directory")
+    assert [one.mild for one in told([[well, bad], [well]])] == [False, True, False]
+    assert [one.mild for one in told([[well, bad], [bad]])] == [False, False, False]
+
+
+def test_a_program_on_the_agents_own_path_is_not_looked_for_on_the_logins() -> None:
+    own = {"PATH": "/opt/agent/bin"}
+    specs = [LaunchSpec(("agent",), "/work", {}), LaunchSpec(("agent",), "/work", own), LaunchSpec(("/a",), "/w", own)]
+    assert questions(specs) == ["/work", "agent", "/work", "sh", "/w", "/a"]
 
 
 def test_the_host_with_the_most_free_memory_is_taken() -> None:

@@ -9,7 +9,7 @@ from acp.connection import ConnectionLimits
 from bot.agents.engines import EngineProfile, ExtraMissing
 from bot.agents.model import Agents, remote
 from bot.ops.doctor.agents import check_agent
-from bot.ops.doctor.finding import Finding, fail, ok
+from bot.ops.doctor.finding import Finding, fail, ok, warn
 from pool.engines.model import EngineFinding
 
 STATE = "doctor"
@@ -31,17 +31,19 @@ async def check_engine(
     async with made as engine:
         # What an earlier trial left; a trial that is under way elsewhere has to be repeated.
         await engine.sweep(STATE)
-        found = await engine.check()
+        specs = {
+            agent.name: remote(agent, environment, engine, STATE).errand(0)
+            for agent in agents
+            if agent.engine == profile.name
+        }
+        found = await engine.check(*specs.values())
         findings = [_finding(profile.name, one, redact) for one in found]
-        if all(one.ok for one in found):
-            for agent in agents:
-                if agent.engine == profile.name:
-                    spec = remote(agent, environment, engine, STATE).errand(0)
-                    there = replace(spec, session_cwd=spec.cwd)
-                    findings += await check_agent(agent.name, there, limits, redact)
+        if all(one.ok or one.mild for one in found):
+            for name, spec in specs.items():
+                findings += await check_agent(name, replace(spec, session_cwd=spec.cwd), limits, redact)
         return findings
 
 
 def _finding(name: str, one: EngineFinding, redact: Callable[[str], str]) -> Finding:
-    text = redact(f"{name}: {one.what}" + (f": {one.fix}" if one.fix else ""))
-    return (ok if one.ok else fail)("engine", text)
+    text = redact(f"{name}: {one.what.rstrip('.')}: {one.fix}" if one.fix else f"{name}: {one.what}")
+    return (ok if one.ok else warn if one.mild else fail)("engine", text)

@@ -60,7 +60,7 @@ async def _guard(client: DockerClient, settings: DockerSettings) -> list[EngineF
     if not settings.unguarded:
         return []
     fix = "set tls_cert and tls_key, and let the daemon ask for them (--tlsverify)"
-    return [EngineFinding(False, f"whoever reaches {settings.url} is root on that machine", fix)]
+    return [EngineFinding(False, f"whoever reaches {settings.url} is root on that machine", fix, mild=True)]
 
 
 async def _image(client: DockerClient, settings: DockerSettings) -> list[EngineFinding]:

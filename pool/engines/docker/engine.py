@@ -330,7 +330,8 @@ class DockerEngine:
         self._total_memory = int(info.get("MemTotal") or 0)
         self._node = replace(self._node, name=str(info.get("Name") or self.name), reachable=True, reason="")
 
-    async def check(self) -> Sequence[EngineFinding]:
+    async def check(self, *specs: LaunchSpec) -> Sequence[EngineFinding]:
+        del specs  # any of its machines is like the others: the trial start says it
         return await check(self._client, self._settings)
 
     def _words(self, fault: DockerFault) -> str:

@@ -74,7 +74,7 @@ async def _rights(api: KubeApi, settings: KubernetesSettings) -> AsyncIterator[E
         yield EngineFinding(ok=True, what=f"all rights in the namespace {api.namespace}")
     for right, without in HELPFUL:
         if not allowed.get(right, True):
-            yield EngineFinding(ok=False, what=f"no right to {_words(right)}: {without}", fix=_FIX)
+            yield EngineFinding(ok=False, what=f"no right to {_words(right)}: {without}", fix=_FIX, mild=True)
 
 
 async def _may(api: KubeApi, right: Right, name: str = "") -> bool:

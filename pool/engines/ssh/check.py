@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from acp.engine import LaunchSpec
 from pool.engines.model import EngineFinding
 from pool.engines.ssh.script import number, shared_part
-from pool.engines.ssh.settings import SshHost
+from pool.engines.ssh.settings import SshHost, SshSettings
 
 
 def questions(specs: Sequence[LaunchSpec]) -> list[str]:
     """Return the script's arguments: pairs of the directory that has to be there and the program."""
-    pairs = dict.fromkeys((shared_part(one.cwd, one.labels.get("thread", "")), one.argv[0]) for one in specs)
+    pairs = dict.fromkeys((shared_part(one.cwd, one.labels.get("thread", "")), _program(one)) for one in specs)
     return [word for pair in pairs for word in pair]
+
+
+def _program(spec: LaunchSpec) -> str:
+    # By the agent's own PATH it is looked for by the trial start only: what is asked here has that of the login.
+    return "sh" if "PATH" in spec.env and "/" not in spec.argv[0] else spec.argv[0]
+
+
+def missing_files(settings: SshSettings) -> list[EngineFinding]:
+    """Return which files of the settings are not there: ssh says so of none of them, and does without."""
+    named = {name: getattr(settings, name) for name in ("identity_file", "known_hosts", "config_file")}
+    fix = "correct the path, or leave the setting out"
+    return [
+        _wrong(f"{name}: there is no file {path}", fix) for name, path in named.items() if path and not _there(path)
+    ]
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file() or path.is_char_device()
+    except OSError:
+        return False
+
+
+def told(hosts: Sequence[Sequence[EngineFinding]]) -> list[EngineFinding]:
+    """Return what was found on all hosts; while one of them takes agents, what is wrong with others is mild."""
+    one_is_well = any(all(finding.ok for finding in found) for found in hosts)
+    return [replace(finding, mild=one_is_well and not finding.ok) for found in hosts for finding in found]
 
 
 def findings(host: SshHost, answer: Sequence[Sequence[str]]) -> list[EngineFinding]:

@@ -23,7 +23,7 @@ from acp.shutdown import StopLimits
 from pool.engines.avoided_nodes import AvoidedNodes
 from pool.engines.model import EngineFinding, NodeStatus, Swept
 from pool.engines.ssh.agent import SCRIPT_LIMITS, AgentMarks, SshAgent, remote_environment
-from pool.engines.ssh.check import findings, questions
+from pool.engines.ssh.check import findings, missing_files, questions, told
 from pool.engines.ssh.client import SshClient, SshFailure
 from pool.engines.ssh.directory import private_directory
 from pool.engines.ssh.hosts import Homes, HostState, choose
@@ -328,4 +328,4 @@ class SshEngine:
         async with anyio.create_task_group() as tasks:
             for host in self._settings.hosts:
                 tasks.start_soon(one_host, host)
-        return [one for host in self._settings.hosts for one in found[host.called]]
+        return [*missing_files(self._settings), *told([found[host.called] for host in self._settings.hosts])]
