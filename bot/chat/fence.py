@@ -31,7 +31,7 @@ def always() -> bool:
     return True
 
 
-def check(may_send: MaySend) -> None:
+def check_leave(may_send: MaySend) -> None:
     """Let something out, or not.
 
     Raises:
@@ -45,7 +45,7 @@ def fence_requests(config: aiohttp.TraceConfig, may_send: MaySend) -> None:
     """Have an HTTP session ask for leave for each request; one that is refused fails with `NotLeading`."""
 
     async def look(*_: object) -> None:
-        check(may_send)
+        check_leave(may_send)
 
     config.on_request_start.append(look)
     # aiohttp calls this before it writes them: a process may have stood still while it waited for the connection.

@@ -27,7 +27,7 @@ from bot.chat.catchup import CatchUp
 from bot.chat.client import CatchUpRequest, ClientState, WeftClient
 from bot.chat.commands.tree import CommandStamp, answer_interactions, sync_if_changed
 from bot.chat.connection_health import LOGIN_WINDOW, MOST_LOGINS, Logins, Progress, Step
-from bot.chat.fence import MaySend, NotLeading, always, check
+from bot.chat.fence import MaySend, NotLeading, always, check_leave
 from bot.chat.inbound import Wordings
 from bot.chat.job_queue import contain
 from bot.chat.lookups import DiscordLookups
@@ -285,7 +285,7 @@ class DiscordGateway:
     async def _log_in(self, dispatcher: Dispatcher) -> WeftClient:
         """Return a new client that is logged in and has taken the place of the one before."""
         self._progress.enter(Step.FINDING)
-        check(self._may_send)
+        check_leave(self._may_send)
         api = self._config.api_url
         if api is not None and api != Route.BASE:
             limit = aiohttp.ClientTimeout(total=GATEWAY_QUESTION_LIMIT)

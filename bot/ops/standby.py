@@ -38,7 +38,7 @@ _STRAYS_LIMIT = 10.0
 _LOOK = 0.5
 
 
-def status(waiting: LeaseWait) -> str:
+def status_line(waiting: LeaseWait) -> str:
     """Return the line that the supervisor shows."""
     if waiting.trouble:
         return f"Standby: {waiting.trouble}"
@@ -62,7 +62,7 @@ class Standby:
         """Say for whom."""
         self.waits = True
         self._watch.stand_by(StandbyHealth(leader=waiting.leader, trouble=waiting.trouble))
-        text, notifier = self._redactor.text(status(waiting)), self._supervisor.notifier
+        text, notifier = self._redactor.text(status_line(waiting)), self._supervisor.notifier
         # Ready: what a standby is there for, it does already. Otherwise its start would run out of time.
         if self._ready:
             notifier.send(f"STATUS={text}")

@@ -51,7 +51,7 @@ class RemoteFile:
     size: int
 
 
-async def put(agent: RemoteAgent, source: Path, paths: Sequence[str], directory: str) -> None:
+async def put_files(agent: RemoteAgent, source: Path, paths: Sequence[str], directory: str) -> None:
     """Put files into a directory there, which is made; ``paths`` are below ``source``, and will be below it.
 
     Raises:
@@ -63,7 +63,7 @@ async def put(agent: RemoteAgent, source: Path, paths: Sequence[str], directory:
         _must(await agent.run(_sh(_PUT, directory), archive, limit=_SAID, seconds=SECONDS))
 
 
-async def write(agent: RemoteAgent, path: str, content: bytes) -> None:
+async def write_file(agent: RemoteAgent, path: str, content: bytes) -> None:
     """Write a small file there, with the directories that it is in.
 
     Raises:
@@ -73,7 +73,7 @@ async def write(agent: RemoteAgent, path: str, content: bytes) -> None:
     _must(await agent.run(_sh(_WRITE, path), content, limit=_SAID, seconds=SECONDS))
 
 
-async def look(agent: RemoteAgent, directory: str) -> list[RemoteFile]:
+async def list_files(agent: RemoteAgent, directory: str) -> list[RemoteFile]:
     """Return the plain files of a directory there and of those in it, the first few hundred; none if it is not there.
 
     Raises:
@@ -92,7 +92,7 @@ async def look(agent: RemoteAgent, directory: str) -> list[RemoteFile]:
     return found
 
 
-async def take(agent: RemoteAgent, directory: str, files: Sequence[RemoteFile], target: Path) -> None:
+async def take_files(agent: RemoteAgent, directory: str, files: Sequence[RemoteFile], target: Path) -> None:
     """Take files out of a directory there, and remove them once they are here; ``target`` is ours alone.
 
     Raises:
@@ -112,7 +112,7 @@ async def take(agent: RemoteAgent, directory: str, files: Sequence[RemoteFile], 
             raise NotMoved(trouble)
 
 
-async def clear(agent: RemoteAgent, directory: str, days: int) -> None:
+async def remove_old_files(agent: RemoteAgent, directory: str, days: int) -> None:
     """Remove what a directory there holds that was not changed for some days; that it can't be is no error.
 
     Raises:

@@ -12,7 +12,13 @@ from pydantic import ValidationError
 
 from bot.agents.engines import engine_of, table_problems
 from pool.engines.docker.engine import DockerEngine
-from pool.engines.docker.settings import SOCKET, DockerSettings, environment, volume_source, without_secrets
+from pool.engines.docker.settings import (
+    SOCKET,
+    DockerSettings,
+    container_environment,
+    volume_source,
+    without_credentials,
+)
 
 
 def test_only_the_image_has_to_be_said() -> None:
@@ -99,14 +105,14 @@ def test_an_agent_gets_nothing_that_only_makes_sense_on_this_machine() -> None:
     local = {"HOME": "/var/lib/weft", "PATH": "/usr/bin", "LANG": "C.UTF-8", "XDG_CACHE_HOME": "/x"}
     env = {**local, "PATH": "/opt/agent/bin", "KEY": "k", "WEFT_STATE": "s", "WEFT_AGENT": "a"}
     kept = {"PATH": "/opt/agent/bin", "LANG": "C.UTF-8", "KEY": "k"}
-    assert environment(DockerSettings(image="x"), env, local) == kept
-    assert environment(DockerSettings(image="x", home="/home/a"), env, local) == {"HOME": "/home/a", **kept}
+    assert container_environment(DockerSettings(image="x"), env, local) == kept
+    assert container_environment(DockerSettings(image="x", home="/home/a"), env, local) == {"HOME": "/home/a", **kept}
     set_for_it = {**env, "HOME": "/set"}
-    assert environment(DockerSettings(image="x", home="/home/a"), set_for_it, local)["HOME"] == "/set"
+    assert container_environment(DockerSettings(image="x", home="/home/a"), set_for_it, local)["HOME"] == "/set"
 
 
 def test_a_registrys_words_lose_their_credentials() -> None:
     """R5, P14"""
     words = 'Get "https://me:pw12345@reg.example/v2/?token=abc123&x=1": unauthorized: Bearer eyJhbGciOiJI rejected'
-    clean = without_secrets(words)
+    clean = without_credentials(words)
     assert clean == 'Get "https://reg.example/v2/?token=…&x=1": unauthorized: Bearer … rejected'

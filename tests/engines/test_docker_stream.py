@@ -13,7 +13,7 @@ import anyio.abc
 import anyio.to_thread
 import pytest
 
-from pool.engines.docker.stream import STDERR, STDOUT, Address, Hijacked, Refused
+from pool.engines.docker.stream import STDERR, STDOUT, Address, Hijacked, StreamRefused
 from tests.engines import docker_daemon
 from tests.engines.docker_server import frame
 
@@ -114,7 +114,7 @@ async def test_what_is_no_frame_breaks_the_connection(tmp_path: Path, broken: by
 async def test_a_refusal_is_told_in_the_daemons_words(tmp_path: Path, answer: bytes, status: int, words: str) -> None:
     """P14"""
     async with saying(tmp_path, answer) as address:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(StreamRefused) as caught:
             await Hijacked.open(address, "/attach")
     assert caught.value.status == status
     assert words in caught.value.message

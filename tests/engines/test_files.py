@@ -13,7 +13,7 @@ import pytest
 
 from bot.work.files.remote_files import fetch
 from pool.engines import files
-from pool.engines.files import NotMoved, RemoteFile, clear, look, put, take, write
+from pool.engines.files import NotMoved, RemoteFile, list_files, put_files, remove_old_files, take_files, write_file
 from pool.engines.model import CommandResult, RemoteAgent
 
 pytestmark = pytest.mark.asyncio
@@ -62,21 +62,21 @@ async def test_files_go_there_and_come_back_as_they_are(here: Path, there: There
     for number, name in enumerate(AWKWARD):
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_bytes(bytes([number]) * number * 1000)
-    await put(agent(there), here, AWKWARD, "work/in")
-    found = await look(agent(there), "work/in")
+    await put_files(agent(there), here, AWKWARD, "work/in")
+    found = await list_files(agent(there), "work/in")
     assert {one.path: one.size for one in found} == {name: number * 1000 for number, name in enumerate(AWKWARD)}
     back = here / "back"
-    await take(agent(there), "work/in", found, back)
+    await take_files(agent(there), "work/in", found, back)
     assert {name: (back / name).read_bytes() for name in AWKWARD} == {
         name: (here / name).read_bytes() for name in AWKWARD
     }
-    assert await look(agent(there), "work/in") == []
+    assert await list_files(agent(there), "work/in") == []
     assert not (there.directory / "work/in/x").exists()
 
 
 async def test_a_folder_that_is_not_there_holds_nothing(there: There) -> None:
     """F4."""
-    assert await look(agent(there), ".weft/out") == []
+    assert await list_files(agent(there), ".weft/out") == []
 
 
 async def test_links_and_other_things_are_left_where_they_are(here: Path, there: There) -> None:
@@ -86,7 +86,7 @@ async def test_links_and_other_things_are_left_where_they_are(here: Path, there:
     out.mkdir()
     (out / "link").symlink_to("../secret")
     (out / "dir").symlink_to("..")
-    assert await look(agent(there), "out") == []
+    assert await list_files(agent(there), "out") == []
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
@@ -103,7 +103,7 @@ async def test_an_archive_that_lies_makes_no_file(here: Path, there: There, kind
         tar.addfile(lying)
     there.answers = [CommandResult(0, archive.getvalue(), b"")]
     with pytest.raises(NotMoved, match="asked is gone"):
-        await take(agent(there), "out", [RemoteFile("asked", 1)], here / "in")
+        await take_files(agent(there), "out", [RemoteFile("asked", 1)], here / "in")
     assert [path for path in here.parent.rglob("*") if path.is_file()] == []
     assert there.ran == 1  # and nothing was removed there
 
@@ -140,7 +140,7 @@ async def test_an_archive_that_is_made_to_break_its_reader_is_refused(here: Path
     """F5, P14: it costs neither the memory nor a thread of this machine."""
     there.answers = [CommandResult(0, archive + bytes(1024), b"")]
     with pytest.raises(NotMoved):
-        await take(agent(there), "out", [RemoteFile("asked", 1)], here / "in")
+        await take_files(agent(there), "out", [RemoteFile("asked", 1)], here / "in")
     assert there.ran == 1
 
 
@@ -150,17 +150,17 @@ async def test_one_file_that_can_not_be_here_keeps_no_other_one(here: Path, ther
     for name in ("a", "name/below", "z"):
         (there.directory / "out" / name).write_text(name)
     (here / "name").write_text("a file")
-    found = sorted(await look(agent(there), "out"), key=lambda one: one.path)
+    found = sorted(await list_files(agent(there), "out"), key=lambda one: one.path)
     with pytest.raises(NotMoved, match="name/below can't be kept"):
-        await take(agent(there), "out", found, here)
+        await take_files(agent(there), "out", found, here)
     assert ((here / "a").read_text(), (here / "z").read_text()) == ("a", "z")
-    assert await look(agent(there), "out") == [RemoteFile("name/below", 10)]
+    assert await list_files(agent(there), "out") == [RemoteFile("name/below", 10)]
 
 
 async def test_a_size_that_no_file_has_is_not_believed(there: There) -> None:
     """F4: a list from there is what somebody there says."""
     there.answers = [CommandResult(0, b"9" * 5000 + b" ./huge\0" + b"3 ./small\0", b"")]
-    assert await look(agent(there), "out") == [RemoteFile("small", 3)]
+    assert await list_files(agent(there), "out") == [RemoteFile("small", 3)]
 
 
 async def test_what_is_too_large_is_named_as_far_as_it_can_be(here: Path, there: There) -> None:
@@ -178,7 +178,7 @@ async def test_a_file_that_has_grown_meanwhile_stays_there(here: Path, there: Th
     (there.directory / "out").mkdir()
     (there.directory / "out/a").write_bytes(b"x" * 100_000)
     with pytest.raises(NotMoved):
-        await take(agent(there), "out", [RemoteFile("a", 10)], here)
+        await take_files(agent(there), "out", [RemoteFile("a", 10)], here)
     assert (there.directory / "out/a").stat().st_size == 100_000
     assert not (here / "a").exists()
 
@@ -190,7 +190,7 @@ async def test_much_goes_in_several_archives(here: Path, there: There, monkeypat
     for name in names:
         (here / name).write_bytes(b"x" * 400)
     (here / "large").write_bytes(b"x" * 5000)
-    await put(agent(there), here, [*names, "large"], ".")
+    await put_files(agent(there), here, [*names, "large"], ".")
     assert there.ran == 4
     assert sorted(path.name for path in there.directory.iterdir()) == sorted([*names, "large"])
 
@@ -200,20 +200,20 @@ async def test_why_something_failed_is_told(here: Path, there: There) -> None:
     (here / "a").write_text("a")
     (there.directory / "file").write_text("")
     with pytest.raises(NotMoved, match=r"(?i)file exists|not a directory"):
-        await put(agent(there), here, ["a"], "file")
+        await put_files(agent(there), here, ["a"], "file")
     there.answers = [CommandResult(127, b"", b"sh: tar: not found\n")]
     with pytest.raises(NotMoved, match="tar: not found"):
-        await put(agent(there), here, ["a"], ".")
+        await put_files(agent(there), here, ["a"], ".")
     there.answers = [CommandResult(None, b"", b"")]
     with pytest.raises(NotMoved, match="too slow"):
-        await write(agent(there), "x/y", b"z")
+        await write_file(agent(there), "x/y", b"z")
 
 
 async def test_old_files_go(there: There) -> None:
     """F2: of a directory that is not there, too."""
-    await clear(agent(there), "in", 7)
-    await write(agent(there), "in/old/a", b"a")
-    await write(agent(there), "in/new/b", b"b")
+    await remove_old_files(agent(there), "in", 7)
+    await write_file(agent(there), "in/old/a", b"a")
+    await write_file(agent(there), "in/new/b", b"b")
     await anyio.run_process(["touch", "-d", "9 days ago", str(there.directory / "in/old")])
-    await clear(agent(there), "in", 7)
+    await remove_old_files(agent(there), "in", 7)
     assert [path.name for path in (there.directory / "in").iterdir()] == ["new"]

@@ -18,7 +18,7 @@ from acp.engine import LaunchSpec
 from acp.errors import SpawnFailure
 from acp.shutdown import StopLimits
 from pool.engines.kubernetes.check import HELPFUL, NEEDED, WITH_CLAIMS
-from pool.engines.kubernetes.manifest import GATE, READY, claim_name, header, label, labels_of, pod, pod_name
+from pool.engines.kubernetes.manifest import GATE, READY, claim_name, header, label, labels_of, pod_manifest, pod_name
 from pool.engines.kubernetes.settings import KubernetesSettings, Mount, NewClaim, Volume
 from pool.engines.kubernetes.status import event_words, how_it_ended, is_over, quantity, waiting_for
 
@@ -98,7 +98,7 @@ def test_the_gate_passes_any_environment(env: dict[str, str]) -> None:
 
 def test_a_pod_has_no_more_rights_than_it_needs() -> None:
     """R5, P14"""
-    body = pod("weft-x", spec_of(), KubernetesSettings(image="a:1"), "run", limits=StopLimits())["spec"]
+    body = pod_manifest("weft-x", spec_of(), KubernetesSettings(image="a:1"), "run", limits=StopLimits())["spec"]
     (container,) = body["containers"]
     assert body["restartPolicy"] == "Never"
     assert body["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -122,7 +122,7 @@ def test_a_pod_is_as_the_settings_say() -> None:
             "runtime_class": "gvisor",
         }
     )
-    body = pod("weft-x", spec_of(thread="17"), said, "run", avoid=["b", "a"], limits=StopLimits())["spec"]
+    body = pod_manifest("weft-x", spec_of(thread="17"), said, "run", avoid=["b", "a"], limits=StopLimits())["spec"]
     (container,) = body["containers"]
     assert container["volumeMounts"] == [
         {"name": "work", "mountPath": "/work", "subPath": "threads/17"},

@@ -16,7 +16,7 @@ import structlog
 
 from bot.work.files.inbox import IN, WEFT
 from bot.work.files.outfolder import MOST, OUT
-from pool.engines.files import NotMoved, RemoteFile, clear, look, put, take, write
+from pool.engines.files import NotMoved, RemoteFile, list_files, put_files, remove_old_files, take_files, write_file
 from pool.engines.model import RemoteAgent
 
 DAYS = 7
@@ -38,11 +38,11 @@ async def bring(agent: RemoteAgent, mirror: Path, message_ids: Sequence[int]) ->
     if not paths:
         return ""
     try:
-        await put(agent, mirror, paths, ".")
+        await put_files(agent, mirror, paths, ".")
     except NotMoved as exc:
         log.warning("files.not_put", place=agent.place, reason=str(exc))
         return str(exc)
-    await clear(agent, f"{WEFT}/{IN}", DAYS)
+    await remove_old_files(agent, f"{WEFT}/{IN}", DAYS)
     return ""
 
 
@@ -53,7 +53,7 @@ async def hide_there(agent: RemoteAgent) -> None:
         AgentExited: the way to the agent is gone.
     """
     try:
-        await write(agent, f"{WEFT}/{_IGNORED}", b"*\n")
+        await write_file(agent, f"{WEFT}/{_IGNORED}", b"*\n")
     except NotMoved as exc:
         log.warning("git.not_excluded", place=agent.place, error=str(exc))
 
@@ -71,9 +71,9 @@ async def fetch(agent: RemoteAgent, mirror: Path, thread_id: int, limit: int, *,
     folder = f"{WEFT}/{OUT}" if own else f"{WEFT}/{OUT}/{thread_id}"
     target = mirror / folder
     try:
-        found = await look(agent, folder)
+        found = await list_files(agent, folder)
         small = [one for one in found if one.size <= limit][:MOST]
-        await take(agent, folder, small, target)
+        await take_files(agent, folder, small, target)
     except NotMoved as exc:
         log.warning("files.not_fetched", place=agent.place, thread=thread_id, reason=str(exc))
         return

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 
 from pool.engines.docker.client import CALL, DockerClient, DockerFault
-from pool.engines.docker.settings import DockerSettings, host_config, without_secrets
+from pool.engines.docker.settings import DockerSettings, host_config, without_credentials
 from pool.engines.docker.stream import STDOUT
 from pool.engines.model import EngineFinding
 
@@ -77,7 +77,7 @@ async def _image(client: DockerClient, settings: DockerSettings) -> list[EngineF
     try:
         asked = await client.pullable(image)
     except DockerFault as fault:
-        what = f"the image {image} is not there, and its registry says: {without_secrets(fault.message)}"
+        what = f"the image {image} is not there, and its registry says: {without_credentials(fault.message)}"
         return [EngineFinding(False, what, "correct image, or fetch it there by hand after logging in")]
     # Not fetched for a look: that may take minutes.
     return [

@@ -22,7 +22,7 @@ import aiohttp
 import anyio
 
 from pool.engines.docker.settings import DockerSettings
-from pool.engines.docker.stream import Address, Hijacked, Refused
+from pool.engines.docker.stream import Address, Hijacked, StreamRefused
 
 CALL: Final = 10.0
 """Seconds for a call that needs none of a container's own time."""
@@ -266,7 +266,7 @@ class DockerClient:
         with _bounded(seconds):
             try:
                 return await Hijacked.open(self._address, path, body)
-            except Refused as exc:
+            except StreamRefused as exc:
                 raise DockerFault(exc.message, exc.status) from exc
             except OSError as exc:
                 raise DockerFault(_words(exc), rights=_is_about_rights(exc)) from exc

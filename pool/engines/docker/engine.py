@@ -26,7 +26,7 @@ from acp.errors import AgentSpawnError, SpawnFailure
 from pool.engines.docker.agent import AWAY, Container, DockerAgent
 from pool.engines.docker.check import check
 from pool.engines.docker.client import CALL, DockerClient, DockerFault
-from pool.engines.docker.settings import DockerSettings, environment, host_config, without_secrets
+from pool.engines.docker.settings import DockerSettings, container_environment, host_config, without_credentials
 from pool.engines.docker.stream import Hijacked
 from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
 from pool.engines.upkeep import kept_up, watched
@@ -201,12 +201,12 @@ class DockerEngine:
         except DockerFault as refused:
             if refused.away:
                 raise
-            message = f"{self.name}: the image {image} cannot be fetched: {without_secrets(refused.message)}"
+            message = f"{self.name}: the image {image} cannot be fetched: {without_credentials(refused.message)}"
             raise AgentSpawnError(message, failure=SpawnFailure.IMAGE) from refused
 
     def _config(self, spec: LaunchSpec) -> dict[str, Any]:
         thread, agent = spec.labels.get("thread", ""), spec.labels.get("agent", "")
-        env = environment(self._settings, spec.env, os.environ)
+        env = container_environment(self._settings, spec.env, os.environ)
         config: dict[str, Any] = {
             "Image": self._settings.image,
             # The image's own entry point could be anything.

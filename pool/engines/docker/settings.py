@@ -118,7 +118,7 @@ def volume_source(text: str, thread: str, agent: str) -> str:
     return text.replace(_THREAD, thread or _SHARED).replace(_AGENT, re.sub(r"[^A-Za-z0-9_.-]", "-", agent) or "agent")
 
 
-def environment(settings: DockerSettings, env: Mapping[str, str], local: Mapping[str, str]) -> dict[str, str]:
+def container_environment(settings: DockerSettings, env: Mapping[str, str], local: Mapping[str, str]) -> dict[str, str]:
     """Return what an agent's environment is in a container: less what only makes sense on this machine.
 
     Args:
@@ -164,7 +164,7 @@ def _mount(volume: str, thread: str, agent: str) -> dict[str, Any]:
     return {"Type": kind, "Source": source, "Target": target, "ReadOnly": bool(mode)}
 
 
-def without_secrets(words: str) -> str:
+def without_credentials(words: str) -> str:
     """Return what a registry says without the credentials that it may repeat: addresses with passwords, and tokens."""
     words = re.sub(r"://[^/\s@]+@", "://", words)
     words = re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}", r"\1 …", words)

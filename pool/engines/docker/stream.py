@@ -39,7 +39,7 @@ _MESSAGE: Final = re.compile(rb'"message"\s*:\s*"((?:[^"\\]|\\.)*)"')
 ByteStream = anyio.abc.ByteStream
 
 
-class Refused(Exception):
+class StreamRefused(Exception):
     """The daemon did not let the connection through: its status and its words."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -159,7 +159,7 @@ class Hijacked:
         """Ask for ``path`` by POST and take the connection over.
 
         Raises:
-            Refused: the daemon answered with something else.
+            StreamRefused: the daemon answered with something else.
             OSError: there is no daemon, or it went away meanwhile.
         """
         stream = await address.connect()
@@ -176,7 +176,7 @@ class Hijacked:
             raise
         if refusal is not None:
             await hijacked.aclose()
-            raise Refused(status, refusal)
+            raise StreamRefused(status, refusal)
         return hijacked
 
     async def send(self, data: bytes) -> None:

@@ -29,7 +29,7 @@ from pool.engines.kubernetes.manifest import RUN, STATE, header, label, pod_name
 from pool.engines.kubernetes.nodes import Nodes
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.kubernetes.start import ATTACH, PodStart
-from pool.engines.kubernetes.status import Waiting, is_over, name_of, node_of, why_it_never_ran
+from pool.engines.kubernetes.status import PodWait, is_over, name_of, node_of, why_it_never_ran
 from pool.engines.kubernetes.times import Times
 from pool.engines.kubernetes.watch import PodWatch, SeenPod, remove
 from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
@@ -123,7 +123,7 @@ class KubernetesEngine:
                 self._places.acquire_nowait()
             except anyio.WouldBlock:
                 words = f"all {self._settings.places} places are taken"
-                start.tell(Waiting(words, SpawnFailure.NO_ROOM))
+                start.tell(PodWait(words, SpawnFailure.NO_ROOM))
                 await self._places.acquire()
         return True
 

@@ -97,7 +97,7 @@ def claim_name(spec: LaunchSpec) -> str:
     return "-".join(filter(None, ["weft", agent, thread, hashlib.sha256("\0".join(whose).encode()).hexdigest()[:8]]))
 
 
-def claim(spec: LaunchSpec, settings: KubernetesSettings) -> Json:
+def claim_manifest(spec: LaunchSpec, settings: KubernetesSettings) -> Json:
     """Return the claim of a thread, for settings that want one."""
     wanted = settings.volume.new_claim
     assert wanted is not None
@@ -113,7 +113,7 @@ def claim(spec: LaunchSpec, settings: KubernetesSettings) -> Json:
     }
 
 
-def pod(
+def pod_manifest(
     name: str,
     spec: LaunchSpec,
     settings: KubernetesSettings,

@@ -13,10 +13,10 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
 from pool.engines.kubernetes.api import CLAIMS, CONFLICT, EVENTS, PODS, ApiError, KubeApi
-from pool.engines.kubernetes.manifest import CONTAINER, claim, pod
+from pool.engines.kubernetes.manifest import CONTAINER, claim_manifest, pod_manifest
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.kubernetes.status import (
-    Waiting,
+    PodWait,
     event_words,
     is_over,
     is_running,
@@ -46,13 +46,13 @@ class PodStart:
     ) -> None:
         self.seen = seen
         self.asked = False
-        self.waiting = Waiting("waiting for the cluster", SpawnFailure.UNREACHABLE)
+        self.waiting = PodWait("waiting for the cluster", SpawnFailure.UNREACHABLE)
         self._api = api
         self._spec = spec
         self._settings = settings
         self._times = times
 
-    def tell(self, waiting: Waiting) -> None:
+    def tell(self, waiting: PodWait) -> None:
         """Say what it waits for, once for each change."""
         changed, self.waiting = waiting.words != self.waiting.words, waiting
         if changed:
@@ -70,9 +70,9 @@ class PodStart:
         """
         if self._settings.volume.new_claim is not None:
             path = CLAIMS
-            await self._post(path, claim(self._spec, self._settings), "to make a claim")
+            await self._post(path, claim_manifest(self._spec, self._settings), "to make a claim")
         self.asked = True
-        body = pod(self.seen.name, self._spec, self._settings, run, avoid=avoid, limits=StopLimits())
+        body = pod_manifest(self.seen.name, self._spec, self._settings, run, avoid=avoid, limits=StopLimits())
         made = await self._post(PODS, body, "to make pods")
         if made is not None:
             self.seen.saw(made)
@@ -94,7 +94,7 @@ class PodStart:
                 error = exc.spawn_error(what)
                 if not exc.over_quota:
                     raise error from exc
-            self.tell(Waiting(str(error), error.failure))
+            self.tell(PodWait(str(error), error.failure))
             await anyio.sleep(self._times.quota)
 
     async def until_it_runs(self) -> None:
@@ -136,7 +136,7 @@ class PodStart:
             if not exc.passing:
                 raise exc.spawn_error("to read pods") from exc
 
-    async def _with_events(self, waiting: Waiting) -> Waiting:
+    async def _with_events(self, waiting: PodWait) -> PodWait:
         """Add what the cluster says elsewhere: a volume that can't be attached is in the events only."""
         query = [("fieldSelector", f"involvedObject.name={self.seen.name}"), ("limit", "50")]
         path = EVENTS
@@ -146,4 +146,4 @@ class PodStart:
             return waiting  # not everybody may read them
         words = event_words(answer.get("items") or ())
         node = node_of(self.seen.pod or {})
-        return Waiting(f"starting on {node}: {words}", mounting=True) if words else waiting
+        return PodWait(f"starting on {node}: {words}", mounting=True) if words else waiting

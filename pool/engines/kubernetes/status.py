@@ -34,7 +34,7 @@ _DISRUPTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PodWait:
     """A pod that does not run yet.
 
     Attributes:
@@ -82,7 +82,7 @@ def has_phase_of_end(pod: Pod) -> bool:
     return pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
 
 
-def waiting_for(pod: Pod) -> Waiting:
+def waiting_for(pod: Pod) -> PodWait:
     """Return what a pod waits for that neither runs nor is over."""
     if not node_of(pod):
         return _unscheduled(pod)
@@ -91,19 +91,19 @@ def waiting_for(pod: Pod) -> Waiting:
     # The cluster tries again by itself, but a name that is wrong stays so.
     if reason in _IMAGE or reason in _BAD_IMAGE:
         words = f"the image can't be had ({reason}): {shortened(message)}" if message else f"the image: {reason}"
-        return Waiting(words, SpawnFailure.IMAGE, lasting=True, final=reason in _BAD_IMAGE)
+        return PodWait(words, SpawnFailure.IMAGE, lasting=True, final=reason in _BAD_IMAGE)
     if reason in _CONTAINER:
-        return Waiting(f"its container can't start: {shortened(message) or reason}", SpawnFailure.OTHER, lasting=True)
-    return Waiting(f"starting on {node_of(pod)}", mounting=True)
+        return PodWait(f"its container can't start: {shortened(message) or reason}", SpawnFailure.OTHER, lasting=True)
+    return PodWait(f"starting on {node_of(pod)}", mounting=True)
 
 
-def _unscheduled(pod: Pod) -> Waiting:
+def _unscheduled(pod: Pod) -> PodWait:
     for one in pod.get("status", {}).get("conditions") or ():
         if one.get("type") == "PodScheduled" and one.get("status") == "False":
             message = _UNSCHEDULABLE.sub("", str(one.get("message", ""))).split(" preemption: ")[0].rstrip(". ")
             words = f"no node has room for it: {shortened(message)}" if message else "no node has room for it"
-            return Waiting(words, SpawnFailure.NO_ROOM)
-    return Waiting("waiting for a node", SpawnFailure.NO_ROOM)
+            return PodWait(words, SpawnFailure.NO_ROOM)
+    return PodWait("waiting for a node", SpawnFailure.NO_ROOM)
 
 
 def why_it_never_ran(pod: Pod, image: str) -> tuple[SpawnFailure, str]:

@@ -11,7 +11,7 @@ import uuid
 import pytest
 
 from bot.config import EX_LEASE_LOST
-from bot.ops.standby import LIMITS_VARIABLE, forced_end, lease_limits, status
+from bot.ops.standby import LIMITS_VARIABLE, forced_end, lease_limits, status_line
 from pool.storage.lease import Lease, LeaseLimits, LeaseWait
 
 
@@ -25,7 +25,7 @@ from pool.storage.lease import Lease, LeaseLimits, LeaseWait
 )
 def test_the_supervisor_shows_for_whom_a_bot_waits(waiting: LeaseWait, line: str) -> None:
     """R10, R3."""
-    assert status(waiting) == line
+    assert status_line(waiting) == line
 
 
 def test_only_tests_have_another_lease_than_fifteen_seconds() -> None:
