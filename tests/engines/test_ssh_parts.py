@@ -74,6 +74,12 @@ def test_a_program_on_the_agents_own_path_is_not_looked_for_on_the_logins() -> N
     assert questions(specs) == ["/work", "agent", "/work", "sh", "/w", "/a"]
 
 
+def test_what_a_host_failed_with_stands_beside_its_name() -> None:
+    one = host("one")
+    one.failed("one: Timeout, server not responding.", 1.0)
+    assert one.status().reason == "Timeout, server not responding"
+
+
 def test_the_host_with_the_most_free_memory_is_taken() -> None:
     """P14"""
     small, big, full = host("small", memory=GIB), host("big", memory=8 * GIB), host("full", running=4, memory=64 * GIB)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import anyio.to_thread
 
@@ -24,6 +25,18 @@ async def check_server(settings: Settings) -> list[Finding]:
     return await anyio.to_thread.run_sync(lambda: list(look()), abandon_on_cancel=True)
 
 
+def _password_file(url: str) -> str:
+    """Return why the driver passes over the password file of an address, of which it says nothing; or ""."""
+    for path in map(Path, parse_qs(urlsplit(url).query).get("passfile", ())):
+        try:
+            mode = path.stat().st_mode
+        except OSError as exc:
+            return f"; passfile: {path}: {exc.strerror}"
+        if mode & 0o077:
+            return f"; passfile: {path} is not used while others may read it: chmod 600 {path}"
+    return ""
+
+
 def _look(url: str, called: str, state_dir: Path) -> Iterator[Finding]:
     try:
         from pool.storage.postgres import newest
@@ -34,7 +47,7 @@ def _look(url: str, called: str, state_dir: Path) -> Iterator[Finding]:
     try:
         found = examine(url)
     except StorageFault as exc:
-        yield fail("database", f"{called}: {exc}")
+        yield fail("database", f"{called}: {exc}{_password_file(url)}")
         return
     if found.format > newest():
         what = f"the database has format {found.format}, and this version knows formats up to {newest()}"

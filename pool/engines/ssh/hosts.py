@@ -63,7 +63,9 @@ class HostState:
 
     def failed(self, trouble: str, now: float) -> None:
         """Note that it did not answer."""
-        self.free_memory, self.asked, self.since, self.trouble = None, now, 0, trouble
+        # Its name stands beside it wherever it is shown.
+        words = trouble.removeprefix(f"{self.name}: ").rstrip(".")
+        self.free_memory, self.asked, self.since, self.trouble = None, now, 0, words
 
     def status(self, *, full: bool = True) -> NodeStatus:
         """Return it for people."""

@@ -96,3 +96,13 @@ def test_decisions_are_read_out_of_a_database_beside_the_bot(tmp_path: Path) -> 
     anyio.run(decide)
     away = audit("postgresql://weft:canary@127.0.0.1:1/weft", tmp_path)
     assert (away.exit_code, "`weft doctor` looks closer" in away.stderr, "canary" in away.output) == (78, True, False)
+
+
+def test_a_password_file_that_is_passed_over_is_named(tmp_path: Path) -> None:
+    """R9: the driver says nothing of it, and the server only that the password is wrong."""
+    url, file = "postgresql://weft@127.0.0.1:1/weft?passfile=", tmp_path / "pgpass"
+    assert found(f"{url}{file}", tmp_path)[0].endswith(f"passfile: {file}: No such file or directory")
+    file.touch(0o644)
+    assert found(f"{url}{file}", tmp_path)[0].endswith(f"others may read it: chmod 600 {file}")
+    file.chmod(0o600)
+    assert found(f"{url}{file}", tmp_path)[0].endswith("can't be reached")
