@@ -30,6 +30,8 @@ _LINGER = 2.0
 _DRAIN = 1.0
 _CALL = 5.0
 
+_MARKS = ("WEFT_AGENT", "WEFT_STATE", "WEFT_RUN", "WEFT_BOT_RUN")
+
 SCRIPT_LIMITS = StopLimits()
 """By which the script ends an agent whose input has ended."""
 
@@ -38,11 +40,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AgentMarks:
-    """What an agent is marked with, and its thread."""
+    """What an agent is marked with, and its thread; ``run`` is the bot's."""
 
     marker: str
     state: str
     thread: str
+    run: str
 
     @property
     def mark(self) -> str:
@@ -248,7 +251,12 @@ class SshAgent:
                 connection, _ = await self._client.open(
                     self.host,
                     "run",
-                    {"cwd": self._spec.cwd, "marker": self.marks.marker, "state": self.marks.state},
+                    {
+                        "cwd": self._spec.cwd,
+                        "marker": self.marks.marker,
+                        "state": self.marks.state,
+                        "bot_run": self.marks.run,
+                    },
                     arguments=argv,
                     env=remote_environment(self._spec),
                     through=self._connection.socket,
@@ -348,4 +356,4 @@ class _Command:
 
 def remote_environment(spec: LaunchSpec) -> dict[str, str]:
     """Return what a command gets there; what marks processes of this machine is not among it."""
-    return {name: value for name, value in spec.env.items() if name not in ("WEFT_AGENT", "WEFT_STATE", "WEFT_RUN")}
+    return {name: value for name, value in spec.env.items() if name not in _MARKS}

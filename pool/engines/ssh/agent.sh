@@ -17,16 +17,19 @@ weft_fail() {
 # --- what is there -------------------------------------------------------------------------------------------------
 
 # Prints how many agents carry the mark, and pid:start of all that carry it, were known before, or descend from these.
-# By the start as well, since ids are used again. Two marks, as each can be lost: the environment and the descent.
+# By the start as well, since ids are used again. Two marks, as each can be lost: the environment and the descent. What
+# has weft_spare in its environment is of this very run, and does not count.
 weft_look() {
     {
         head -c 1048576 /proc/[0-9]*/environ 2>/dev/null | tr '\000' '\n'
         printf '\n==> %s <==\n' "$weft_nonce"
         cat /proc/[0-9]*/stat 2>/dev/null
-    } | LC_ALL=C awk -v mark="$1" -v known="$2" -v nonce="==> $weft_nonce <==" -v self="$$" '
+    } | LC_ALL=C awk -v mark="$1" -v known="$2" -v nonce="==> $weft_nonce <==" -v self="$$" \
+        -v spare="${weft_spare-}" '
         $0 == nonce { stats = 1; next }
         !stats && /^==> \/proc\/[0-9]+\/environ <==$/ { split($0, part, "/"); pid = part[3]; next }
         !stats && $0 == mark { marked[pid] = 1; next }
+        !stats && spare != "" && $0 == spare { spared[pid] = 1; next }
         !stats && /^WEFT_AGENT=/ { agent[pid] = $0; next }
         !stats { next }
         match($0, /^[0-9]+ \(.*\) /) {
@@ -35,7 +38,7 @@ weft_look() {
             if (field[1] != "Z" && field[1] != "X") { parent[id] = field[2]; start[id] = field[20] }
         }
         END {
-            for (id in marked) if (id in start) { found[id] = 1; if (id in agent) agents[agent[id]] = 1 }
+            for (id in marked) if (id in start && !(id in spared)) { found[id] = 1; if (id in agent) agents[agent[id]] = 1 }
             count = split(known, list, " ")
             for (i = 1; i <= count; i++) { split(list[i], pair, ":"); if (start[pair[1]] == pair[2]) found[pair[1]] = 1 }
             do {
@@ -214,7 +217,7 @@ weft_agent() {
     (
         trap - PIPE USR1
         weft_environment
-        export WEFT_AGENT="$weft_marker" WEFT_STATE="$weft_state"
+        export WEFT_AGENT="$weft_marker" WEFT_STATE="$weft_state" WEFT_BOT_RUN="${weft_bot_run-}"
         exec $weft_setsid "$@" <&5 5<&- 6>&- 3<&-
     ) &
     weft_pid=$!
@@ -250,7 +253,7 @@ weft_run() {
     weft_tell started
     (
         weft_environment
-        export WEFT_AGENT="$weft_marker" WEFT_STATE="$weft_state" WEFT_RUN="$weft_nonce"
+        export WEFT_AGENT="$weft_marker" WEFT_STATE="$weft_state" WEFT_RUN="$weft_nonce" WEFT_BOT_RUN="${weft_bot_run-}"
         exec "$@"
     )
     weft_tell exit $? >&2

@@ -398,5 +398,5 @@ class SshClient:
                         answer += frames.feed(await connection.stdout.receive(_READ_SIZE))[1]
             finally:
                 await connection.close()
-            return answer
+            return answer[:_LINES]
         raise SshFailure(SpawnFailure.UNREACHABLE, f"no answer within {seconds:g} s")

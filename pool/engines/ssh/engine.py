@@ -21,7 +21,7 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
 from pool.engines.avoided_nodes import AvoidedNodes
-from pool.engines.model import EngineFinding, NodeStatus, Swept
+from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
 from pool.engines.ssh.agent import SCRIPT_LIMITS, AgentMarks, SshAgent, remote_environment
 from pool.engines.ssh.check import findings, missing_files, questions, told
 from pool.engines.ssh.client import SshClient, SshFailure
@@ -50,8 +50,9 @@ class SshEngine:
 
     kind = "ssh"
 
-    def __init__(self, name: str, settings: SshSettings) -> None:
+    def __init__(self, name: str, settings: SshSettings, *, run: str = THIS_RUN) -> None:
         self.name = name
+        self._run = run
         self.start_timeout = settings.start_timeout
         self._settings = settings
         self._client = SshClient(settings)
@@ -162,7 +163,7 @@ class SshEngine:
 
     async def _start_on(self, state: HostState, spec: LaunchSpec) -> SshAgent:
         labels = spec.labels
-        marks = AgentMarks(uuid.uuid4().hex, labels.get("state", ""), labels.get("thread", ""))
+        marks = AgentMarks(uuid.uuid4().hex, labels.get("state", ""), labels.get("thread", ""), self._run)
         # A sweep that is due there would end this agent later.
         if not await self._leftovers.end_of(lambda one: one.host is state.host and not one.thread):
             raise SshFailure(SpawnFailure.UNREACHABLE, "what an earlier run has left there could not be ended")
@@ -171,6 +172,7 @@ class SshEngine:
             "base": shared_part(spec.cwd, marks.thread),
             "marker": marks.marker,
             "state": marks.state,
+            "bot_run": marks.run,
             **steps(SCRIPT_LIMITS),
         }
         try:
@@ -287,7 +289,11 @@ class SshEngine:
     async def _ended(self, host: SshHost, mark: str) -> list[str]:
         """End what carries a mark; return the script's answer: ``ended``, how many agents, and what is left."""
         seconds = self._settings.connect_timeout + _CALL
-        answer = (await self._client.ask(host, "end", steps(_QUICK), arguments=(mark,), seconds=seconds))[-1]
+        # Of a whole state only what is of earlier runs: other engines may have started agents by the same account.
+        values = {"spare": marked("WEFT_BOT_RUN", self._run), **steps(_QUICK)}
+        if mark.startswith("WEFT_AGENT="):
+            del values["spare"]
+        answer = (await self._client.ask(host, "end", values, arguments=(mark,), seconds=seconds))[-1]
         if answer[0] != "ended" or number(answer, 1) is None:
             raise SshFailure(
                 SpawnFailure.OTHER, "its processes could not be listed: `weft doctor` says what is missing"
