@@ -31,8 +31,10 @@ class ClusterBed:
         self.python: Sequence[str] = python("")[:-1]
         self.directory = str(pods.directory)
         self.state = uuid.uuid4().hex
-        module = "pool.engines.kubernetes.engine"
-        self.recipe = Recipe(f"{module}:KubernetesEngine", f"{module}_settings:KubernetesSettings", pods.values())
+        package = "pool.engines.kubernetes"
+        self.recipe = Recipe(
+            f"{package}.engine:KubernetesEngine", f"{package}.settings:KubernetesSettings", pods.values()
+        )
         self._pods = pods
 
     async def running(self) -> Sequence[str]:
