@@ -45,6 +45,7 @@ class EngineKind:
         """
         module, _, attribute = self.engine.partition(":")
         try:
+            # Imported here and not above: settings can be read without any extra.
             made = getattr(import_module(module), attribute)
         except ModuleNotFoundError as exc:
             raise ExtraMissing(f"{exc.name} is not installed: {installing(self.extra)}") from exc

@@ -59,6 +59,7 @@ async def put_files(agent: RemoteAgent, source: Path, paths: Sequence[str], dire
         NotMoved: they could not be put there.
     """
     for batch in _batches(source, paths):
+        # In a worker thread: a large archive would hold up every other thread of Discord.
         archive = await anyio.to_thread.run_sync(_packed, source, batch)
         _must(await agent.run(_sh(_PUT, directory), archive, limit=_SAID, seconds=SECONDS))
 
@@ -122,6 +123,7 @@ async def remove_old_files(agent: RemoteAgent, directory: str, days: int) -> Non
 
 
 def _sh(script: str, *arguments: str) -> list[str]:
+    # Names are arguments and never part of the script: agents choose them.
     return ["sh", "-c", script, "sh", *arguments]
 
 

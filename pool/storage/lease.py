@@ -216,6 +216,7 @@ async def hold(
                 finally:
                     tasks.cancel_scope.cancel()
         finally:
+            # The renewals have ended by now: what is released must not be renewed.
             # One that was lost is not given back: what was sent in its last moment has the margin to arrive.
             if lease.held():
                 lease.end()

@@ -62,6 +62,7 @@ def copy(source: sa.Connection, target: sa.Connection, identity: str | None = No
 
 
 def _pieces(source: sa.Connection, table: sa.Table) -> Iterator[list[dict[str, object]]]:
+    # Piece by piece, as a state may be larger than the memory; by key, so that both sides have one order.
     by_key = sa.select(table).order_by(*table.primary_key.columns)
     with source.execute(by_key, execution_options={"yield_per": _ROWS_AT_ONCE}) as found:
         for piece in found.mappings().partitions():

@@ -99,5 +99,6 @@ def _leader(raw: psycopg.Connection[tuple[object, ...]]) -> str:
     made = raw.execute("SELECT to_regclass(format('%I.leadership', current_schema())) IS NOT NULL").fetchone()
     if made != (True,):
         return ""
+    # For people: who really leads can't be told by a time of day, and nothing is decided by this.
     row = raw.execute("SELECT holder FROM leadership WHERE NOT released AND until > clock_timestamp()").fetchone()
     return str(row[0]) if row else ""

@@ -34,6 +34,7 @@ class _EscapedText(sa.types.TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         if value is None or (_ZERO not in value and _ESCAPE not in value):
             return value
+        # The escape first, or those that stand for U+0000 would be escaped again.
         return value.replace(_ESCAPE, f"{_ESCAPE}1").replace(_ZERO, f"{_ESCAPE}0")
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:

@@ -143,6 +143,7 @@ def host_config(settings: DockerSettings, thread: str, agent: str) -> dict[str, 
         # What is said goes over the attached streams alone: the daemon's log would keep whole conversations.
         "LogConfig": {"Type": "none", "Config": {}},
         "RestartPolicy": {"Name": "no"},
+        # Not as "Binds": of those the daemon makes what is missing, as root.
         "Mounts": [_mount(one, thread, agent) for one in settings.volumes],
     }
     if settings.memory is not None:

@@ -80,6 +80,7 @@ async def _rights(api: KubeApi, settings: KubernetesSettings) -> AsyncIterator[E
 async def _may(api: KubeApi, right: Right, name: str = "") -> bool:
     verb, resource, part = right
     wanted = {"namespace": api.namespace, "verb": verb, "resource": resource, "subresource": part, "name": name}
+    # Asked, and not tried out: a look changes nothing.
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
@@ -133,6 +134,7 @@ async def _claim(api: KubeApi, settings: KubernetesSettings) -> AsyncIterator[En
 async def _dry_run(api: KubeApi, settings: KubernetesSettings) -> AsyncIterator[EngineFinding]:
     spec = LaunchSpec(("true",), settings.volume.path, {}, labels={"state": "doctor", "agent": "doctor", "thread": "0"})
     body = pod_manifest("weft-doctor", spec, settings, "doctor", limits=StopLimits())
+    # Only the cluster itself knows its quotas and policies.
     create = partial(api.request, "POST", PODS, body, [("dryRun", "All")], retry=False)
     try:
         await create()

@@ -100,6 +100,7 @@ def waiting_for(pod: Pod) -> PodWait:
 def _unscheduled(pod: Pod) -> PodWait:
     for one in pod.get("status", {}).get("conditions") or ():
         if one.get("type") == "PodScheduled" and one.get("status") == "False":
+            # Without the counts of nodes, which mean little to people in Discord.
             message = _UNSCHEDULABLE.sub("", str(one.get("message", ""))).split(" preemption: ")[0].rstrip(". ")
             words = f"no node has room for it: {shortened(message)}" if message else "no node has room for it"
             return PodWait(words, SpawnFailure.NO_ROOM)
@@ -175,6 +176,7 @@ def event_words(events: Iterable[Mapping[str, Any]]) -> str:
     warnings = [one for one in events if one.get("type") == "Warning"]
     if not warnings:
         return ""
+    # The newest one: those of earlier tries stay for an hour.
     last = max(warnings, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
     return f"{last.get('reason', 'a warning')}: {shortened(str(last.get('message', '')))}"
 
@@ -199,6 +201,7 @@ def requested_memory(pod: Pod) -> int:
     def of(containers: Iterable[Mapping[str, Any]]) -> list[float]:
         return [quantity(str(one.get("resources", {}).get("requests", {}).get("memory", "0"))) for one in containers]
 
+    # Init containers run before the others, so it is the larger need that counts.
     return int(max(sum(of(spec.get("containers") or ())), *of(spec.get("initContainers") or ()), 0.0))
 
 

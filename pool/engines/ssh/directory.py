@@ -26,6 +26,7 @@ def private_directory() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        # The kernel gives it back when the process ends, however it ends.
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield directory
     finally:
@@ -37,6 +38,7 @@ def remove_stale(above: Path) -> None:
     """Remove the directories of processes that are gone; those of other users, and what can't be removed, stay."""
     for path in above.glob(f"{_PREFIX}*"):
         with suppress(OSError):
+            # Through no link: in /tmp anybody can make one with this name, which leads anywhere.
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 known = os.fstat(lock)
