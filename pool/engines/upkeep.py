@@ -17,7 +17,7 @@ PAUSE: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-async def kept_up(engine: str, work: Callable[[], Awaitable[None]], pause: float = PAUSE) -> None:
+async def keep_going(engine: str, work: Callable[[], Awaitable[None]], pause: float = PAUSE) -> None:
     """Do what goes on for as long as the engine is entered; after a fault it begins anew."""
     while True:
         try:
@@ -27,7 +27,9 @@ async def kept_up(engine: str, work: Callable[[], Awaitable[None]], pause: float
         await anyio.sleep(pause)
 
 
-async def watched(engine: str, watch: Callable[[], Awaitable[None]], give_up: Callable[[str], Awaitable[None]]) -> None:
+async def watch_agent(
+    engine: str, watch: Callable[[], Awaitable[None]], give_up: Callable[[str], Awaitable[None]]
+) -> None:
     """Watch one agent to its end; one that can't be watched any more is given up."""
     try:
         await watch()

@@ -19,7 +19,7 @@ from acp.errors import AgentSpawnError
 from pool.engines.kubernetes.engine import KubernetesEngine
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.kubernetes.times import Times
-from pool.engines.upkeep import kept_up, watched
+from pool.engines.upkeep import keep_going, watch_agent
 
 pytestmark = pytest.mark.asyncio
 
@@ -35,7 +35,7 @@ async def test_work_that_fails_begins_anew() -> None:
             raise KeyError(begun)
 
     with anyio.fail_after(10):
-        await kept_up("farm", work, pause=0.01)
+        await keep_going("farm", work, pause=0.01)
     assert begun == 3
 
 
@@ -49,7 +49,7 @@ async def test_an_agent_that_can_not_be_watched_is_given_up() -> None:
     async def give_up(reason: str) -> None:
         given_up.append(reason)
 
-    await watched("farm", watch, give_up)
+    await watch_agent("farm", watch, give_up)
     assert given_up == ["an answer of the engine was not understood"]
 
 

@@ -29,7 +29,7 @@ from pool.engines.docker.client import CALL, DockerClient, DockerFault
 from pool.engines.docker.settings import DockerSettings, container_environment, host_config, without_credentials
 from pool.engines.docker.stream import Hijacked
 from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
-from pool.engines.upkeep import kept_up, watched
+from pool.engines.upkeep import keep_going, watch_agent
 
 STATE, AGENT, THREAD, RUN = "weft.state", "weft.agent", "weft.thread", "weft.run"
 """Labels of a container; the last tells those of this run of the bot from those of an earlier one."""
@@ -93,7 +93,7 @@ class DockerEngine:
     async def __aenter__(self) -> Self:
         self._client.open()
         self._tasks = await anyio.create_task_group().__aenter__()
-        self._tasks.start_soon(kept_up, self.name, self._look_after)
+        self._tasks.start_soon(keep_going, self.name, self._look_after)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -170,7 +170,7 @@ class DockerEngine:
         if self._tasks is None:
             raise DockerFault("the engine is closed")
         self._agents[name] = agent
-        self._tasks.start_soon(watched, self.name, agent.watch, agent.lose)
+        self._tasks.start_soon(watch_agent, self.name, agent.watch, agent.lose)
         log.info("agent.spawned", place=agent.place, engine=self.name)
 
     async def _create(self, spec: LaunchSpec, name: str) -> str:

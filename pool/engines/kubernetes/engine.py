@@ -33,7 +33,7 @@ from pool.engines.kubernetes.status import PodWait, is_over, name_of, node_of, w
 from pool.engines.kubernetes.times import Times
 from pool.engines.kubernetes.watch import PodWatch, SeenPod, remove
 from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
-from pool.engines.upkeep import kept_up, watched
+from pool.engines.upkeep import keep_going, watch_agent
 
 _AT_ONCE = 10
 """Pods that a sweep deletes at the same time."""
@@ -81,9 +81,9 @@ class KubernetesEngine:
         self._stack.push_async_callback(self._api.close)
         self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
         self._stack.callback(self._tasks.cancel_scope.cancel)
-        self._tasks.start_soon(kept_up, self.name, self._watch.run, self._times.longest)
-        self._tasks.start_soon(kept_up, self.name, self._nodes.watch, self._times.longest)
-        self._tasks.start_soon(kept_up, self.name, self._clear_leftovers, self._times.longest)
+        self._tasks.start_soon(keep_going, self.name, self._watch.run, self._times.longest)
+        self._tasks.start_soon(keep_going, self.name, self._nodes.watch, self._times.longest)
+        self._tasks.start_soon(keep_going, self.name, self._clear_leftovers, self._times.longest)
         return self
 
     async def __aexit__(self, *exc_info: object) -> bool | None:
@@ -145,7 +145,7 @@ class KubernetesEngine:
             times=self._times,
             on_removed=self._removed,
         )
-        self._tasks.start_soon(watched, self.name, agent.follow, agent.give_up)
+        self._tasks.start_soon(watch_agent, self.name, agent.follow, agent.give_up)
         try:
             with anyio.move_on_after(self._times.attach):
                 if not await agent.enter(header(_environment(spec))):

@@ -30,7 +30,7 @@ from pool.engines.ssh.hosts import Homes, HostState, choose
 from pool.engines.ssh.leftovers import Leftovers
 from pool.engines.ssh.script import marked, number, shared_part, steps
 from pool.engines.ssh.settings import SshHost, SshSettings
-from pool.engines.upkeep import kept_up
+from pool.engines.upkeep import keep_going
 
 _FRESH, _FRESH_STATUS = 20.0, 60.0
 """Seconds for which a host's free memory is good enough: for a choice between hosts, and for who looks at them."""
@@ -69,7 +69,7 @@ class SshEngine:
         self._client.directory = await anyio.to_thread.run_sync(directory.__enter__)
         self._stack.push(directory)
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        tasks.start_soon(kept_up, self.name, self._leftovers.work)
+        tasks.start_soon(keep_going, self.name, self._leftovers.work)
         self._stack.callback(tasks.cancel_scope.cancel)
         return self
 
