@@ -6,7 +6,9 @@ Its agents are child processes; what it says of them is that of an engine, and a
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import anyio
@@ -20,6 +22,14 @@ from acp.process import AgentProcess
 from acp.shutdown import Members, StopLimits, StopReport
 from bot.agents.engines import EngineKind
 from pool.engines.model import CommandResult, EngineFinding, NodeStatus, Swept
+
+
+async def run_beside(argv: Sequence[str], stdin: bytes, directory: str | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a command. Its input is a file: a pipe would break where the command ends without reading it."""
+    with tempfile.TemporaryFile() as file:
+        file.write(stdin)
+        file.seek(0)
+        return await anyio.run_process(list(argv), stdin=file, check=False, cwd=directory)
 
 
 class NearbySettings(BaseModel):
@@ -86,9 +96,7 @@ class NearbyAgent:
         if self._lost is not None:
             raise AgentExited(self._lost)
         with anyio.move_on_after(seconds):
-            done = await anyio.run_process(
-                argv, input=stdin, check=False, cwd=self._spec.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
+            done = await run_beside(argv, stdin, self._spec.cwd)
             return CommandResult(done.returncode, done.stdout[:limit], done.stderr[:limit])
         return CommandResult(None, b"", b"")
 

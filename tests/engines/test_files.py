@@ -15,6 +15,7 @@ from bot.work.files.remote_files import fetch
 from pool.engines import files
 from pool.engines.files import NotMoved, RemoteFile, list_files, put_files, remove_old_files, take_files, write_file
 from pool.engines.model import CommandResult, RemoteAgent
+from tests.engines.nearby import run_beside
 
 pytestmark = pytest.mark.asyncio
 
@@ -32,7 +33,7 @@ class There:
         if self.answers:
             return self.answers.pop(0)
         with anyio.fail_after(seconds):
-            done = await anyio.run_process(list(argv), input=stdin, check=False, cwd=self.directory)
+            done = await run_beside(argv, stdin, self.directory)
         if len(done.stdout) > limit:
             return CommandResult(None, done.stdout[:limit], b"")
         return CommandResult(done.returncode, done.stdout, done.stderr)
