@@ -4,65 +4,22 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 import structlog
 
-from acp.engine import LaunchSpec
 from acp.errors import AgentExited, AgentSpawnError, SpawnFailure
-from acp.shutdown import StopLimits, StopStage
-from pool.engines.docker.agent import AWAY, DockerAgent
-from pool.engines.docker.engine import DockerEngine, WatchLimits
+from acp.shutdown import StopStage
+from pool.engines.docker.agent import AWAY
+from pool.engines.docker.engine import DockerEngine
 from pool.engines.docker.settings import DockerSettings
-from tests.engines.docker_server import STDERR, Answer, Container, FakeDocker, Fault, deaf, frame, stubborn
+from tests.engines.docker_bed import LIMITS, SECRET, WATCH, bed, launch, started, until_empty, until_seen
+from tests.engines.docker_server import STDERR, Answer, Container, Fault, deaf, frame, stubborn
 
 pytestmark = pytest.mark.asyncio
-
-LIMITS = StopLimits(eof=0.2, term=0.2, kill=0.5)
-WATCH = WatchLimits(every=0.05, patience=0.5, misses=2)
-SECRET = "k3y-that-nobody-may-see"
-
-
-@asynccontextmanager
-async def world(tmp_path: Path, **values: Any) -> AsyncIterator[tuple[FakeDocker, DockerEngine]]:
-    async with FakeDocker(tmp_path / "docker.sock").running() as docker:
-        settings = DockerSettings(**{"url": docker.url, "image": next(iter(docker.images)), **values})
-        async with DockerEngine("box", settings, WATCH) as engine:
-            yield docker, engine
-
-
-def launch(*argv: str, labels: Mapping[str, str] | None = None, tell: Any = print) -> LaunchSpec:
-    labels = labels or {"state": "s1", "agent": "claude", "thread": "7"}
-    return LaunchSpec(argv or ("agent", "--acp"), "/work/7", {"API_KEY": SECRET}, labels=labels, tell=tell)
-
-
-@asynccontextmanager
-async def started(engine: DockerEngine) -> AsyncIterator[DockerAgent]:
-    agent = await engine.start(launch())
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(agent.drain_stderr)
-        try:
-            yield agent
-        finally:
-            await agent.stop(LIMITS)
-            tasks.cancel_scope.cancel()
-
-
-async def until_seen(docker: FakeDocker, words: str, times: int = 1) -> None:
-    with anyio.fail_after(10):
-        while sum(words in one for one in docker.seen) < times:  # noqa: ASYNC110  the server sends no events
-            await anyio.sleep(0.01)
-
-
-async def until_empty(docker: FakeDocker) -> None:
-    with anyio.fail_after(10):
-        while docker.containers:  # noqa: ASYNC110  the server sends no events
-            await anyio.sleep(0.01)
 
 
 # --- a start, and what is said -----------------------------------------------------------------------------------
@@ -74,7 +31,7 @@ async def test_a_container_is_made_as_the_settings_say(tmp_path: Path) -> None:
         "memory": "64M", "cpus": 1.5, "pids": 40, "user": "1000", "network": "none", "home": "/home/agent",
         "read_only": True, "volumes": ["weft-{thread_id}:/work", "/srv/data:/data:ro"],
     }  # fmt: skip
-    async with world(tmp_path, **values) as (docker, engine), started(engine) as agent:
+    async with bed(tmp_path, **values) as (docker, engine), started(engine) as agent:
         config = docker.only.config
         assert {name: config[name] for name in ("OpenStdin", "StdinOnce", "Tty", "User")} == {
             "OpenStdin": True, "StdinOnce": True, "Tty": False, "User": "1000",
@@ -114,7 +71,7 @@ async def test_streams_are_attached_before_the_start_and_nothing_is_lost(tmp_pat
         await container.say(await container.read())
         return 3
 
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         docker.program = program
         async with started(engine) as agent:
             calls = [re.sub(r"[0-9a-f]{64}", "ID", one) for one in docker.seen]
@@ -133,7 +90,7 @@ async def test_streams_are_attached_before_the_start_and_nothing_is_lost(tmp_pat
 async def test_nothing_that_is_secret_is_logged(tmp_path: Path) -> None:
     """R5, P14"""
     with structlog.testing.capture_logs() as logs:
-        async with world(tmp_path) as (docker, engine), started(engine) as agent:
+        async with bed(tmp_path) as (docker, engine), started(engine) as agent:
             docker.faults.append(Fault("DELETE", Answer(500, "busy")))
             await agent.stdin.send(b"my prompt")
             assert await agent.stdout.receive() == b"my prompt"
@@ -156,7 +113,7 @@ async def test_nothing_that_is_secret_is_logged(tmp_path: Path) -> None:
 )
 async def test_how_a_container_ended_is_told(tmp_path: Path, how: str, returncode: int, reason: str) -> None:
     """P14"""
-    async with world(tmp_path) as (docker, engine), started(engine) as agent:
+    async with bed(tmp_path) as (docker, engine), started(engine) as agent:
         one = docker.only
         await until_seen(docker, "/wait")
         if how == "deleted":
@@ -171,7 +128,7 @@ async def test_how_a_container_ended_is_told(tmp_path: Path, how: str, returncod
 
 async def test_stop_goes_from_the_end_of_input_over_term_to_removal(tmp_path: Path) -> None:
     """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         async with started(engine) as polite:
             report = await polite.stop(LIMITS)
             assert (report.stage, report.left) == (StopStage.EOF, ())
@@ -188,7 +145,7 @@ async def test_stop_goes_from_the_end_of_input_over_term_to_removal(tmp_path: Pa
 
 async def test_an_agent_that_reads_nothing_is_stopped_while_somebody_writes_to_it(tmp_path: Path) -> None:
     """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         docker.program = deaf
         async with started(engine) as agent, anyio.create_task_group() as tasks:
             sent = 0
@@ -209,7 +166,7 @@ async def test_an_agent_that_reads_nothing_is_stopped_while_somebody_writes_to_i
 
 async def test_removal_in_progress_is_waited_for(tmp_path: Path) -> None:
     """P9, P14"""
-    async with world(tmp_path) as (docker, engine), started(engine) as agent:
+    async with bed(tmp_path) as (docker, engine), started(engine) as agent:
         docker.faults.append(Fault("DELETE", Answer(409, "removal is already in progress"), times=2))
         docker.faults.append(Fault("DELETE", Answer(500, "device or resource busy")))
         assert (await agent.stop(LIMITS)).left == ()
@@ -218,7 +175,7 @@ async def test_removal_in_progress_is_waited_for(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_removed_is_removed_when_the_daemon_answers_again(tmp_path: Path) -> None:
     """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         docker.program = stubborn
         async with started(engine) as agent:
             docker.faults.append(Fault("DELETE", Answer(403, "a plugin says no"), times=2))
@@ -232,7 +189,7 @@ async def test_what_cannot_be_removed_is_removed_when_the_daemon_answers_again(t
 
 async def test_a_daemon_that_goes_away_is_told_and_what_ran_is_ended_once_it_is_back(tmp_path: Path) -> None:
     """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         docker.program = stubborn
         async with started(engine) as agent:
             assert await agent.stdout.receive() == b"ready"
@@ -258,7 +215,7 @@ async def test_a_daemon_that_goes_away_is_told_and_what_ran_is_ended_once_it_is_
 
 async def test_a_daemon_that_falls_silent_is_told(tmp_path: Path) -> None:
     """P14"""
-    async with world(tmp_path) as (docker, engine), started(engine) as agent:
+    async with bed(tmp_path) as (docker, engine), started(engine) as agent:
         fault = Fault("_ping|DELETE", silent=True, times=1000)
         docker.faults.append(fault)
         ended = await agent.wait()
@@ -268,7 +225,7 @@ async def test_a_daemon_that_falls_silent_is_told(tmp_path: Path) -> None:
 
 async def test_a_wait_that_breaks_off_is_asked_again(tmp_path: Path) -> None:
     """P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         docker.faults.append(Fault("/wait"))
         docker.faults.append(Fault("/wait", Answer(200, b'{"Stat')))
         async with started(engine) as agent:
@@ -280,7 +237,7 @@ async def test_a_wait_that_breaks_off_is_asked_again(tmp_path: Path) -> None:
 
 async def test_an_agent_that_closes_its_stdout_alone_is_not_lost(tmp_path: Path) -> None:
     """P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         docker.program = stubborn
         async with started(engine) as agent:
             assert await agent.stdout.receive() == b"ready"
@@ -293,7 +250,7 @@ async def test_an_agent_that_closes_its_stdout_alone_is_not_lost(tmp_path: Path)
 
 async def test_podman_is_asked_by_its_own_api_how_a_container_ended(tmp_path: Path) -> None:
     """P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         docker.version["Components"] = [{"Name": "Podman Engine"}]
         async with started(engine) as agent:
             await until_seen(docker, "/libpod/containers")
@@ -304,7 +261,7 @@ async def test_podman_is_asked_by_its_own_api_how_a_container_ended(tmp_path: Pa
 
 async def test_streams_that_are_cut_while_the_container_runs_are_a_lost_connection(tmp_path: Path) -> None:
     """P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         docker.program = stubborn
         async with started(engine) as agent:
             assert await agent.stdout.receive() == b"ready"
@@ -321,194 +278,12 @@ async def test_streams_that_are_cut_while_the_container_runs_are_a_lost_connecti
         assert docker.containers == {}
 
 
-# --- starts that fail --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("match", "answer", "failure", "words"),
-    [
-        ("create", Answer(400, "invalid mount config: bind source path does not exist: /x"), "BAD_DIRECTORY", "/x"),
-        ("create", Answer(403, "authorization denied by plugin"), "RIGHTS", "refuses"),
-        ("create", Answer(500, "no space left on device"), "OTHER", "no space left"),
-        ("create", Answer(404, "network weft not found"), "OTHER", "network weft"),
-        ("attach.*stdin=1", Answer(409, "container is paused"), "OTHER", "paused"),
-        ("attach.*stdin=0", None, "UNREACHABLE", "closed the connection"),
-        ("/start", Answer(400, 'exec: "/bin/sh": no such file'), "IMAGE", "no /bin/sh"),
-        ("/start", None, "UNREACHABLE", "does not answer"),
-        ("/start", Answer(500, b"<html>not JSON</html>"), "OTHER", "cannot be read"),
-        ("create", Answer(201, {}), "OTHER", "cannot be read"),
-    ],
-)
-async def test_a_start_that_fails_says_why_and_leaves_nothing(
-    tmp_path: Path, match: str, answer: Answer | None, failure: str, words: str
-) -> None:
-    """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
-        docker.faults.append(Fault(match, answer))
-        with pytest.raises(AgentSpawnError, match=re.escape(words)) as caught:
-            await engine.start(launch())
-        assert caught.value.failure is SpawnFailure[failure]
-        assert docker.containers == {}
-        assert str(caught.value).startswith("box: ")
-
-
-@pytest.mark.parametrize(
-    ("said", "failure"),
-    [
-        (b"mkdir: can't create directory '/work': Permission denied\nweft: directory\n", "BAD_DIRECTORY"),
-        (b"weft: program\n", "NOT_FOUND"),
-        (b"sh: something else\n", "EXITED"),
-        (b"x" * 20_000, "IMAGE"),
-    ],
-)
-async def test_what_the_container_says_of_its_start_is_understood(tmp_path: Path, said: bytes, failure: str) -> None:
-    """P14"""
-    async with world(tmp_path) as (docker, engine):
-
-        async def run(container: Container) -> None:
-            container.status = "running"
-            await container.say(said, STDERR)
-            container.end(1)
-
-        docker.run = run
-        with pytest.raises(AgentSpawnError) as caught:
-            await engine.start(launch())
-        assert caught.value.failure is SpawnFailure[failure]
-        assert docker.containers == {}
-
-
-@pytest.mark.parametrize("at", ["create", "attach", "/start"])
-async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path, at: str) -> None:
-    """P9, P14"""
-    async with world(tmp_path, start_timeout=0.5) as (docker, engine):
-        docker.faults.append(Fault(at, silent=True, after=at == "create"))
-        with anyio.move_on_after(0.1), suppress(AgentSpawnError):
-            await engine.start(launch())
-        assert at in docker.seen[-1] or "DELETE" in docker.seen[-1]
-        await until_empty(docker)
-
-
-async def test_a_start_that_is_cancelled_as_its_container_is_made_leaves_nothing(tmp_path: Path) -> None:
-    """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
-        make = docker.create
-        with anyio.CancelScope() as scope:
-
-            async def create(query: Mapping[str, str], body: Any) -> Answer:
-                scope.cancel()
-                return await make(query, body)
-
-            docker.create = create  # type: ignore[method-assign]
-            await engine.start(launch())
-        assert scope.cancelled_caught
-        assert docker.containers == {}
-        assert "DELETE" in docker.seen[-1]
-
-
-async def test_a_container_whose_making_was_not_confirmed_is_removed(tmp_path: Path) -> None:
-    """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
-        docker.faults.append(Fault("create", after=True))
-        with pytest.raises(AgentSpawnError) as caught:
-            await engine.start(launch())
-        assert caught.value.failure is SpawnFailure.UNREACHABLE
-        await until_empty(docker)
-
-
-async def test_an_image_that_is_missing_is_fetched_and_that_is_told(tmp_path: Path) -> None:
-    """P14"""
-    told: list[str] = []
-    async with world(tmp_path, image="registry/known:1") as (docker, engine):
-        parts = [{"id": f"part{n}", "status": "Downloading", "progressDetail": {}} for n in range(2)]
-        done = [{"id": f"part{n}", "status": "Pull complete", "progressDetail": {}} for n in range(2)]
-        docker.pulled = [{"status": "Pulling from known"}, *parts, *done]
-        agent = await engine.start(launch(tell=told.append))
-        await agent.stop(LIMITS)
-    assert told[0] == "fetching the image registry/known:1"
-    assert told[-1] == "fetching the image registry/known:1: 2 of 2 parts"
-
-
-@pytest.mark.parametrize("pull", ["missing", "never"])
-async def test_an_image_that_cannot_be_had_is_told_without_credentials(tmp_path: Path, pull: str) -> None:
-    """R5, P14"""
-    async with world(tmp_path, image="registry/closed:1", pull=pull) as (docker, engine):
-        words = "Get https://robot:hunter22@registry/v2/: denied: token=eyJhbGciOi is expired"
-        docker.pulled = [{"error": words, "errorDetail": {"message": words}}]
-        with pytest.raises(AgentSpawnError) as caught:
-            await engine.start(launch())
-        assert (caught.value.failure, caught.value.transient) == (SpawnFailure.IMAGE, False)
-        assert ("denied" in str(caught.value)) == (pull == "missing")
-        assert "hunter22" not in str(caught.value)
-        assert "eyJ" not in str(caught.value)
-
-
-async def test_a_daemon_that_is_not_there_is_no_fault_before_somebody_needs_it(tmp_path: Path) -> None:
-    """P14"""
-    settings = DockerSettings(url=f"unix://{tmp_path}/nobody.sock", image="x")
-    async with DockerEngine("box", settings, WATCH) as engine:
-        assert (await engine.sweep("s1")).left == (
-            f"box: the Docker daemon at {settings.url} does not answer: No such file or directory",
-        )
-        (node,) = await engine.nodes()
-        assert (node.reachable, node.running) == (False, 0)
-        (finding,) = await engine.check()
-        assert not finding.ok
-        assert finding.fix == "start the daemon, or correct url"
-        with pytest.raises(AgentSpawnError, match="No such file") as caught:
-            await engine.start(launch())
-        assert caught.value.failure is SpawnFailure.UNREACHABLE
-
-
-async def test_certificates_that_cannot_be_read_are_told_by_each_call(tmp_path: Path) -> None:
-    """P14"""
-    settings = DockerSettings(url="tcp://127.0.0.1:1", image="x", tls_ca=f"{tmp_path}/none.pem")
-    async with DockerEngine("box", settings, WATCH) as engine:
-        with pytest.raises(AgentSpawnError, match="a tls_ file cannot be used") as caught:
-            await engine.start(launch())
-        assert caught.value.failure is SpawnFailure.RIGHTS
-
-
-# --- room --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("values", [{"places": 2}, {"memory": "3G"}])
-async def test_there_are_as_many_agents_as_places(tmp_path: Path, values: dict[str, Any]) -> None:
-    """P14"""
-    async with world(tmp_path, **values) as (docker, engine):
-        agents: list[DockerAgent] = []
-        refused: list[AgentSpawnError] = []
-
-        async def begin() -> None:
-            try:
-                agents.append(await engine.start(launch()))
-            except AgentSpawnError as exc:
-                refused.append(exc)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(5):
-                tasks.start_soon(begin)
-        assert [one.failure for one in refused] == [SpawnFailure.NO_ROOM] * 3
-        for agent in agents:
-            await agent.stop(LIMITS)
-        assert docker.containers == {}
-    async with world(tmp_path, **values) as (_, engine), started(engine):
-        async with started(engine):
-            (node,) = await engine.nodes()
-            assert (node.running, node.places, node.reason) == (2, 2, "all 2 places are taken")
-            assert node.free_memory == (2 << 30 if "memory" in values else None)
-            with pytest.raises(AgentSpawnError) as caught:
-                await engine.start(launch())
-            assert (caught.value.failure, caught.value.transient) == (SpawnFailure.NO_ROOM, True)
-        async with started(engine):
-            pass
-
-
 # --- the sweep ---------------------------------------------------------------------------------------------------
 
 
 async def test_a_sweep_ends_what_an_earlier_run_left_and_nothing_else(tmp_path: Path) -> None:
     """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
         async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
             left = [await earlier.start(launch()) for _ in range(3)]
@@ -528,7 +303,7 @@ async def test_a_sweep_ends_what_an_earlier_run_left_and_nothing_else(tmp_path: 
 
 async def test_a_daemon_that_was_away_is_swept_when_it_is_back(tmp_path: Path) -> None:
     """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
         async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
             await earlier.start(launch())
@@ -541,7 +316,7 @@ async def test_a_daemon_that_was_away_is_swept_when_it_is_back(tmp_path: Path) -
 @pytest.mark.parametrize("status", [500, 502])
 async def test_a_container_that_a_failing_daemon_made_after_all_is_removed(tmp_path: Path, status: int) -> None:
     """P9"""
-    async with world(tmp_path) as (docker, engine):
+    async with bed(tmp_path) as (docker, engine):
         docker.faults.append(Fault("POST /containers/create", Answer(status, "a hook failed"), after=True))
         with pytest.raises(AgentSpawnError):
             await engine.start(launch())
@@ -553,7 +328,7 @@ async def test_a_container_that_a_failing_daemon_made_after_all_is_removed(tmp_p
 
 async def test_commands_run_beside_an_agent(tmp_path: Path) -> None:
     """P14"""
-    async with world(tmp_path) as (docker, engine), started(engine) as agent:
+    async with bed(tmp_path) as (docker, engine), started(engine) as agent:
         docker.executed = lambda argv, stdin: (7, b" ".join([*map(str.encode, argv), stdin]), b"oh")
         ran = await agent.run(("tar", "-x"), b"data", limit=100, seconds=5)
         assert (ran.returncode, ran.stdout, ran.stderr) == (7, b"tar -x data", b"oh")
@@ -584,23 +359,23 @@ async def test_the_doctor_finds_the_daemon_the_image_and_a_container(tmp_path: P
                 await container.say(b"/closed\n")
         return 0
 
-    async with world(tmp_path, volumes=["weft-{thread_id}:/work"]) as (docker, engine):
+    async with bed(tmp_path, volumes=["weft-{thread_id}:/work"]) as (docker, engine):
         docker.program = program
         findings = await engine.check()
         assert [one.ok for one in findings] == [True, True, True]
         assert "fake-host" in findings[0].what
         assert docker.containers == {}
-    async with world(tmp_path, image="other/x") as (docker, engine):
+    async with bed(tmp_path, image="other/x") as (docker, engine):
         docker.version["Components"] = [{"Name": "Podman Engine"}]  # which asks no registry before it has to
         finding = (await engine.check())[-1]
         assert finding.ok
         assert finding.what.endswith("is fetched at the first start, if it can be had")
     for image, ok, words in [("known/x", True, "is fetched at the first start"), ("other/x", False, "token=…")]:
-        async with world(tmp_path, image=image) as (_, engine):
+        async with bed(tmp_path, image=image) as (_, engine):
             finding = (await engine.check())[-1]
             assert finding.ok is ok
             assert words in finding.what
-    async with world(tmp_path, volumes=["data:/closed"]) as (docker, engine):
+    async with bed(tmp_path, volumes=["data:/closed"]) as (docker, engine):
         docker.program = program
         assert "may not write to /closed" in (await engine.check())[-1].what
         docker.faults.append(Fault("create", Answer(400, "no such network")))

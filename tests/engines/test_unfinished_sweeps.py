@@ -14,10 +14,10 @@ from pool.engines.docker.settings import DockerSettings
 from pool.engines.model import PoolEngine
 from pool.engines.ssh.engine import SshEngine
 from pool.engines.ssh.settings import SshSettings
-from tests.engines import matrix
+from tests.engines import docker_bed, matrix
+from tests.engines.docker_bed import LIMITS, WATCH, launch, until_empty, until_seen
 from tests.engines.docker_server import Fault
 from tests.engines.kube_bed import SHORT, bed
-from tests.engines.test_docker import LIMITS, WATCH, launch, until_empty, until_seen, world
 
 pytestmark = pytest.mark.asyncio
 
@@ -30,7 +30,7 @@ async def swept_in_vain(engine: PoolEngine, state: str) -> None:
 
 async def test_a_daemon_that_took_too_long_is_swept_when_it_answers(tmp_path: Path) -> None:
     """P9, P14"""
-    async with world(tmp_path) as (docker, engine):
+    async with docker_bed.bed(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
         async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
             left = await earlier.start(launch())
@@ -46,7 +46,7 @@ async def test_a_late_sweep_spares_what_another_engine_of_this_run_has_started(
     tmp_path: Path,
 ) -> None:
     """P9, P14: what that one has started meanwhile is of this run."""
-    async with world(tmp_path) as (docker, engine):
+    async with docker_bed.bed(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
         async with DockerEngine("other", settings, WATCH) as other:
             silent = Fault("GET /containers/json", silent=True, times=1000)
