@@ -55,6 +55,7 @@ def test_settings_that_can_not_be_meant_are_refused(values: dict[str, Any], word
 
 
 def test_the_doctor_names_files_of_the_settings_that_are_not_there(tmp_path: Path) -> None:
+    """P14"""
     there, absent = tmp_path / "key", tmp_path / "none"
     there.touch()
     files = {"identity_file": str(there), "known_hosts": str(absent), "config_file": "/dev/null"}
@@ -63,18 +64,21 @@ def test_the_doctor_names_files_of_the_settings_that_are_not_there(tmp_path: Pat
 
 
 def test_what_is_wrong_with_a_host_is_mild_while_another_one_takes_agents() -> None:
+    """P14"""
     well, bad = EngineFinding(ok=True, what="reached"), EngineFinding(ok=False, what="no such directory")
     assert [one.mild for one in told([[well, bad], [well]])] == [False, True, False]
     assert [one.mild for one in told([[well, bad], [bad]])] == [False, False, False]
 
 
 def test_a_program_on_the_agents_own_path_is_not_looked_for_on_the_logins() -> None:
+    """P14"""
     own = {"PATH": "/opt/agent/bin"}
     specs = [LaunchSpec(("agent",), "/work", {}), LaunchSpec(("agent",), "/work", own), LaunchSpec(("/a",), "/w", own)]
     assert questions(specs) == ["/work", "agent", "/work", "sh", "/w", "/a"]
 
 
 def test_what_a_host_failed_with_stands_beside_its_name() -> None:
+    """P14"""
     one = host("one")
     one.failed("one: Timeout, server not responding.", 1.0)
     assert one.status().reason == "Timeout, server not responding"
