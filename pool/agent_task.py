@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import anyio
 import structlog
@@ -20,6 +21,7 @@ from acp.engine import LaunchSpec
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestTimeout, SpawnFailure, leaves
 from acp.schema import SessionResult
 from acp.session import AgentSession
+from pool.engines.model import PoolEngine
 from pool.launcher import Launcher
 from pool.model import AgentState, Reason, SlotState
 from pool.registry import Registry
@@ -115,8 +117,12 @@ class AgentTask:
 
     @asynccontextmanager
     async def _opened(self, spec: LaunchSpec) -> AsyncIterator[AgentConnection]:
-        """Start the process. Where its engine is full, those that nobody uses give way, one after the other."""
+        """Start the process; on an engine that is full, an agent that nobody uses gives way.
+
+        While all of them work, the next one that is done is waited for, as long as the engine lets a start take.
+        """
         async with AsyncExitStack() as stack:
+            deadline: float | None = None
             while True:
                 try:
                     connection = await stack.enter_async_context(self.open_connection(spec, self.limits))
@@ -124,11 +130,29 @@ class AgentTask:
                 except AgentSpawnError as exc:
                     if spec.engine is None or exc.failure is not SpawnFailure.NO_ROOM:
                         raise
-                    leaving = self.registry.give_way(spec.engine)
-                    if leaving is None:
+                    engine = cast("PoolEngine", spec.engine)
+                    if deadline is None:
+                        deadline = anyio.current_time() + engine.start_timeout
+                    leaving = self.registry.give_way(engine)
+                    if leaving is None and not await self._room(engine, str(exc), deadline):
                         raise
-                    await wait_until(self.registry, partial(_is_gone, leaving))
+                    if leaving is not None:
+                        await wait_until(self.registry, partial(_is_gone, leaving))
             yield connection
+
+    async def _room(self, engine: PoolEngine, reason: str, deadline: float) -> bool:
+        """Wait until another try may find a place; False: nobody of ours will leave one, or not in time."""
+        working = [one for one in self.registry.on_engine(engine) if not _is_gone(one)]
+        if not working:
+            return False
+        self._tell(reason)
+        with anyio.move_on_after(deadline - anyio.current_time()):
+            await wait_until(
+                self.registry,
+                lambda: self.registry.unused_on(engine) is not None or any(map(_is_gone, working)),
+            )
+            return True
+        return False
 
     async def _spec(self, slot: Slot) -> LaunchSpec:
         if self.agent.sharing is not None:

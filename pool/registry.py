@@ -276,9 +276,17 @@ class Registry:
             if agent.state is AgentState.STOPPING and agent not in self.capacity.successors:
                 yield agent
 
+    def on_engine(self, engine: Engine) -> list[PooledAgent]:
+        """Return the agents that an engine runs."""
+        return [one for one in self._agents if one.engine is engine and one.connection is not None]
+
+    def unused_on(self, engine: Engine) -> PooledAgent | None:
+        """Return the longest unused agent of an engine; None: all of them are used."""
+        return choose_victim(self.on_engine(engine))
+
     def give_way(self, engine: Engine) -> PooledAgent | None:
         """Have the longest unused agent of an engine that is full end; None: all of them are used."""
-        victim = choose_victim(one for one in self._agents if one.engine is engine and one.connection is not None)
+        victim = self.unused_on(engine)
         if victim is not None:
             self.stop_agent(victim, Reason.CAPACITY)
             self.changed()
