@@ -200,6 +200,13 @@ async def test_a_thread_goes_back_to_the_host_that_has_its_files(ssh_server: Ser
                 for _ in range(2):
                     async with matrix.talking(spec) as talk:
                         assert talk.agent.node == ACCOUNTS[1]
+                # While that host is full, a place there is waited for: elsewhere its conversation would be lost.
+                places = engine._hosts[ACCOUNTS[1]]
+                places.running += places.room
+                with pytest.raises(AgentSpawnError, match=f"no free place on {ACCOUNTS[1]}") as caught:
+                    await engine.start(spec)
+                assert caught.value.failure is SpawnFailure.NO_ROOM
+                places.running = 0
 
 
 @pytest.mark.soak

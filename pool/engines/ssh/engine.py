@@ -100,6 +100,10 @@ class SshEngine:
         while True:
             if home not in self._hosts or home in tried:
                 await self._ask_for_memory(_FRESH, self._candidates(tried))
+            if home in self._hosts and home not in tried and home not in self._avoided and self._hosts[home].room <= 0:
+                # Elsewhere its conversation would be lost; here a place comes free.
+                text = f"{self.name}: no free place on {home}, where this conversation is"
+                raise AgentSpawnError(text, failure=SpawnFailure.NO_ROOM)
             state = choose(self._hosts.values(), self._avoided, tried, home)
             if state is None:
                 raise self._no_host(tried)
