@@ -20,6 +20,7 @@ from tests.e2e.busy import friends
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import mention, run, shown, until_answered
 from tests.e2e.test_projects import AS_A_PERSON, on_projects, on_web, repository, tree_of, web
+from tests.repeat import in_soak, long_run
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices"), needs_git]
 
@@ -86,7 +87,7 @@ async def resolved(game: Play, thread_id: int, person: Person | None = None) -> 
     return pressed.original_id
 
 
-@pytest.mark.parametrize(("count", "alone"), [(4, 3), pytest.param(20, 16, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("count", "alone"), [(4, 3), *in_soak([(long_run(20, 10), long_run(16, 8))])])
 async def test_many_threads_change_the_same_file_and_are_merged_one_after_the_other(
     tmp_path: Path, count: int, alone: int
 ) -> None:
