@@ -22,6 +22,7 @@ from typing import Any
 
 import anyio
 import pytest
+import structlog
 
 from acp.connection import open_connection
 from acp.engine import LaunchSpec
@@ -120,6 +121,8 @@ ENGINES: dict[str, Open] = {
 
 async def scale() -> Figures:
     """Return the figures of one run."""
+    # The connections are in this process, and stdout is for the figures.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     found: Figures = {}
     for name, opened in ENGINES.items():
         found |= {f"{name}_{figure}": value for figure, value in (await _on(opened)).items()}
