@@ -6,15 +6,22 @@ import secrets
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from functools import cache
+from typing import Protocol, Self
 
 from acp.engine import Engine, LaunchSpec, RunningAgent
 
-THIS_RUN: Final = secrets.token_hex(8)
-"""Tells what this process has started from what an earlier one left. Several engines may lead to one daemon or cluster,
-and the late sweep of one must leave the agents of another alone."""
-
 _SIGNALS = frozenset(signal.Signals)
+
+
+@cache
+def this_run() -> str:
+    """Return what tells the agents of this process from those that an earlier one left.
+
+    Several engines may lead to one daemon or cluster, and the late sweep of one must leave the agents of another alone.
+    """
+    # Drawn when it is first asked for: a process that is forked from one that had only imported this is another run.
+    return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from pool.engines.docker.check import check
 from pool.engines.docker.client import CALL, DockerClient, DockerFault
 from pool.engines.docker.settings import DockerSettings, container_environment, host_config, without_credentials
 from pool.engines.docker.stream import Hijacked
-from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
+from pool.engines.model import EngineFinding, NodeStatus, Swept, this_run
 from pool.engines.upkeep import keep_going, watch_agent
 
 STATE, AGENT, THREAD, RUN = "weft.state", "weft.agent", "weft.thread", "weft.run"
@@ -73,7 +73,7 @@ class DockerEngine:
     kind = "docker"
 
     def __init__(
-        self, name: str, settings: DockerSettings, watch: WatchLimits = WatchLimits(), *, run: str = THIS_RUN
+        self, name: str, settings: DockerSettings, watch: WatchLimits = WatchLimits(), *, run: str | None = None
     ) -> None:
         self.name = name
         self.start_timeout = settings.start_timeout
@@ -81,7 +81,7 @@ class DockerEngine:
         self._watch = watch
         self._client = DockerClient(settings)
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._run = run
+        self._run = run or this_run()
         self._agents: dict[str, DockerAgent] = {}
         self._taken = 0
         self._left: dict[str, float] = {}

@@ -32,7 +32,7 @@ from pool.engines.kubernetes.start import ATTACH, PodStart
 from pool.engines.kubernetes.status import PodWait, is_over, name_of, node_of, why_it_never_ran
 from pool.engines.kubernetes.times import Times
 from pool.engines.kubernetes.watch import PodWatch, SeenPod, remove
-from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
+from pool.engines.model import EngineFinding, NodeStatus, Swept, this_run
 from pool.engines.upkeep import keep_going, watch_agent
 
 _AT_ONCE = 10
@@ -58,13 +58,13 @@ class KubernetesEngine:
     kind = "kubernetes"
 
     def __init__(
-        self, name: str, settings: KubernetesSettings, *, times: Times | None = None, run: str = THIS_RUN
+        self, name: str, settings: KubernetesSettings, *, times: Times | None = None, run: str | None = None
     ) -> None:
         self.name = name
         self.start_timeout = settings.start_timeout
         self._settings = settings
         self._times = times or Times()
-        self._run = run
+        self._run = run or this_run()
         self._api = KubeApi(settings, self._times)
         self._watch = PodWatch(self._api, self._run, self._times)
         self._avoided = AvoidedNodes()

@@ -21,7 +21,7 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
 from pool.engines.avoided_nodes import AvoidedNodes
-from pool.engines.model import THIS_RUN, EngineFinding, NodeStatus, Swept
+from pool.engines.model import EngineFinding, NodeStatus, Swept, this_run
 from pool.engines.ssh.agent import SCRIPT_LIMITS, AgentMarks, SshAgent, remote_environment
 from pool.engines.ssh.check import findings, missing_files, questions, told
 from pool.engines.ssh.client import SshClient, SshFailure
@@ -50,9 +50,9 @@ class SshEngine:
 
     kind = "ssh"
 
-    def __init__(self, name: str, settings: SshSettings, *, run: str = THIS_RUN) -> None:
+    def __init__(self, name: str, settings: SshSettings, *, run: str | None = None) -> None:
         self.name = name
-        self._run = run
+        self._run = run or this_run()
         self.start_timeout = settings.start_timeout
         self._settings = settings
         self._client = SshClient(settings)
