@@ -8,7 +8,6 @@ ended, and what the daemon last said of itself.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -206,7 +205,7 @@ class DockerEngine:
 
     def _config(self, spec: LaunchSpec) -> dict[str, Any]:
         thread, agent = spec.labels.get("thread", ""), spec.labels.get("agent", "")
-        env = container_environment(self._settings, spec.env, os.environ)
+        env = container_environment(self._settings, spec.env)
         config: dict[str, Any] = {
             "Image": self._settings.image,
             # The image's own entry point could be anything.

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from acp.process import named
 from pool.sizes import Memory
 
 SOCKET = "unix:///var/run/docker.sock"
@@ -21,7 +20,6 @@ _THREAD, _AGENT = "{thread_id}", "{agent}"
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SHARED = "shared"
 
-_OF_THIS_MACHINE = ("HOME", "PATH", "USER", "SHELL", "TMPDIR", "XDG_*", "SSL_CERT_*", "NODE_EXTRA_CA_CERTS")
 _MARKS = ("WEFT_STATE", "WEFT_AGENT")
 """Labels take their place."""
 
@@ -118,18 +116,10 @@ def volume_source(text: str, thread: str, agent: str) -> str:
     return text.replace(_THREAD, thread or _SHARED).replace(_AGENT, re.sub(r"[^A-Za-z0-9_.-]", "-", agent) or "agent")
 
 
-def container_environment(settings: DockerSettings, env: Mapping[str, str], local: Mapping[str, str]) -> dict[str, str]:
-    """Return what an agent's environment is in a container: less what only makes sense on this machine.
-
-    Args:
-        env: as it would be here.
-        local: the bot's own; a value that differs from it was set for the agent, and stays.
-    """
-    machine = named(env, _OF_THIS_MACHINE)
-    kept = {name: value for name, value in env.items() if name not in machine or local.get(name) != value}
-    for name in _MARKS:
-        kept.pop(name, None)
-    return ({"HOME": settings.home} if settings.home else {}) | kept
+def container_environment(settings: DockerSettings, env: Mapping[str, str]) -> dict[str, str]:
+    """Return what is set for an agent in its container; what marks processes of this machine is not among it."""
+    given = {name: value for name, value in env.items() if name not in _MARKS}
+    return ({"HOME": settings.home} if settings.home else {}) | given
 
 
 def host_config(settings: DockerSettings, thread: str, agent: str) -> dict[str, Any]:
