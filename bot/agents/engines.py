@@ -31,11 +31,13 @@ class EngineKind:
         settings: what its table in the settings holds beside ``kind``.
         engine: where its class is, as ``module:name``; made with its name and its settings.
         extra: of the package, that has its library; "": it needs none.
+        contains: it keeps each agent in a container, and so away from the other threads' files.
     """
 
     settings: type[BaseModel]
     engine: str
     extra: str = ""
+    contains: bool = False
 
     def make(self, name: str, settings: BaseModel) -> PoolEngine:
         """Return an engine; nothing is asked of it yet.
@@ -54,8 +56,10 @@ class EngineKind:
 
 KINDS: Mapping[str, EngineKind] = {
     "ssh": EngineKind(SshSettings, "pool.engines.ssh.engine:SshEngine"),
-    "docker": EngineKind(DockerSettings, "pool.engines.docker.engine:DockerEngine", extra="docker"),
-    "kubernetes": EngineKind(KubernetesSettings, "pool.engines.kubernetes.engine:KubernetesEngine", extra="kubernetes"),
+    "docker": EngineKind(DockerSettings, "pool.engines.docker.engine:DockerEngine", extra="docker", contains=True),
+    "kubernetes": EngineKind(
+        KubernetesSettings, "pool.engines.kubernetes.engine:KubernetesEngine", extra="kubernetes", contains=True
+    ),
 }
 """By the word that stands for ``kind``."""
 
@@ -77,6 +81,12 @@ def engine_of(name: str, table: Mapping[str, Any]) -> EngineProfile:
     """Return the engine of a table of the settings in which `table_problems` finds nothing."""
     kind = table["kind"]
     return EngineProfile(name, kind, KINDS[kind].settings.model_validate(_without_kind(table)))
+
+
+def contains(table: Mapping[str, Any]) -> bool:
+    """Whether the engine of a table keeps each agent in a container; the table may be wrong, or empty."""
+    kind = KINDS.get(str(table.get("kind")))
+    return kind is not None and kind.contains
 
 
 def table_problems(table: Mapping[str, Any]) -> Iterator[tuple[tuple[int | str, ...], str]]:

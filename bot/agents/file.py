@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from acp.process import WITHHELD, named
 from acp.shutdown import MARKER
-from bot.agents.engines import engine_of, table_problems
+from bot.agents.engines import contains, engine_of, table_problems
 from bot.agents.model import WORKTREES, AgentProfile, Agents, Project
 from bot.agents.tables import (
     AgentPermissionsTable,
@@ -212,7 +212,7 @@ def _problems(content: Content, workspace: str | None) -> Iterator[Problem]:
         yield from ((("agents", name, setting), problem) for setting, problem in _agent_problems(entry, workspace))
         own = ("agents", name, "permissions")
         yield from _rule_problems(own, entry.permissions)
-        if _mode(content, entry) is Mode.ALLOW and not _walled(entry):
+        if _mode(content, entry) is Mode.ALLOW and not _walled(entry, content):
             said = (*own, "mode") if entry.permissions.mode is not None else ("permissions", "mode")
             yield said, _TOO_MUCH_TRUST.format(name=name)
     for name, project in content.projects.items():
@@ -247,7 +247,7 @@ def _project_problems(project: ProjectTable, content: Content) -> Iterator[tuple
         yield "agent", f"{agent} runs on another machine, and a project is a directory of this one: name another agent"
     for name, entry in content.agents.items():
         # Each of them may be chosen for a thread of the project.
-        if project.permissions.mode == "allow" and not _walled(entry):
+        if project.permissions.mode == "allow" and not _walled(entry, content):
             yield "permissions", _TOO_MUCH_TRUST.format(name=name)
 
 
@@ -299,9 +299,14 @@ def _mode(content: Content, entry: AgentTable) -> Mode:
     return Mode(entry.permissions.mode or content.permissions.mode or Mode.ASK)
 
 
-def _walled(entry: AgentTable) -> bool:
+def _walled(entry: AgentTable, content: Content) -> bool:
     """Whether an agent may be let do everything: something keeps it in, or somebody takes the blame."""
-    return bool(entry.wrapper or entry.engine or entry.permissions.i_trust_this_agent)
+    return bool(entry.wrapper or _contained(entry, content) or entry.permissions.i_trust_this_agent)
+
+
+def _contained(entry: AgentTable, content: Content) -> bool:
+    """Whether an engine keeps an agent in a container; on a host, all threads' agents have one account."""
+    return contains(content.engines.get(entry.engine or "", {}))
 
 
 def _withheld(name: str) -> bool:
@@ -369,6 +374,7 @@ def _profile(content: Content, name: str, workspace: str) -> AgentProfile:
         and (entry.mcp if entry.mcp is not None else not entry.wrapper or _lets_tools_in(entry)),
         tool_command=tuple(entry.mcp_command),
         engine=entry.engine,
+        contained=_contained(entry, content),
     )
 
 

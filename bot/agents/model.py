@@ -87,6 +87,7 @@ class AgentProfile:
         tool_command: what starts the server of these where the agent is; empty: this very installation.
         engine: the name of the engine that runs it; None: it is a process of this machine. What `workspace` names is
             then on another machine.
+        contained: that engine keeps it in a container.
     """
 
     name: str
@@ -108,6 +109,7 @@ class AgentProfile:
     tools: bool = True
     tool_command: tuple[str, ...] = ()
     engine: str | None = None
+    contained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

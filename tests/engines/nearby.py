@@ -168,5 +168,5 @@ class NearbyEngine:
 made: list[NearbyEngine] = []
 """All that were made, the newest last."""
 
-NEARBY = EngineKind(NearbySettings, f"{__name__}:NearbyEngine")
+NEARBY = EngineKind(NearbySettings, f"{__name__}:NearbyEngine", contains=True)
 """What a test puts among the kinds of engines."""

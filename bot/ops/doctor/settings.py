@@ -114,7 +114,7 @@ def check_permissions(agent: AgentProfile) -> Finding:
     rules = agent.rules
     counts = f"{len(rules.allow)} to allow, {len(rules.deny)} to deny, {len(rules.two_person)} for two people"
     text = f"{agent.name}: mode {agent.mode}; rules: {counts}"
-    alone = agent.mode is Mode.ALLOW and not (agent.wrapper or agent.engine)
+    alone = agent.mode is Mode.ALLOW and not (agent.wrapper or agent.contained)
     return (
         warn("permissions", f"{text}; it may do whatever it asks for, with no wrapper around it (docs/isolation.md)")
         if alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,23 @@ def red(text: str = "", more: str = FARM) -> str:
     return f'[agents.red]\ncommand = "red"\nengine = "farm"\nworkspace = "/work/{{thread_id}}"\n{text}\n{more}'
 
 
+def test_on_a_host_that_threads_share_an_agent_may_not_do_everything_unless_it_is_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """C3, P14: only a container keeps it from the other threads' files."""
+    monkeypatch.setattr(engines, "KINDS", {"nearby": replace(NEARBY, contains=False)})
+    [problem] = problems(red('permissions = { mode = "allow" }'))
+    assert problem.startswith("agents.red.permissions.mode: allow lets red do whatever it asks for")
+    trusted = agents(red('permissions = { mode = "allow", i_trust_this_agent = true }')).profiles["red"]
+    assert (trusted.mode, trusted.contained) == (Mode.ALLOW, False)
+
+
 def test_an_agent_names_the_engine_that_runs_it() -> None:
-    """P14: an engine's machines keep it in, and its tools can't reach Weft from there."""
+    """P14: a container keeps it in, and its tools can't reach Weft from there."""
     known = agents(red('permissions = { mode = "allow" }'))
     profile = known.profiles["red"]
     assert (profile.engine, profile.workspace, profile.tools) == ("farm", "/work/{thread_id}", False)
-    assert profile.mode is Mode.ALLOW
+    assert (profile.mode, profile.contained) == (Mode.ALLOW, True)
     assert known.engines["farm"].settings == NearbySettings(places=3)
 
 
