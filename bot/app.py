@@ -248,11 +248,8 @@ async def running_bot(
     Raises:
         ConfigError: Discord refused the token or the intents; in a group, since the body is cut off.
     """
-    redactor = redactor or Redactor(secrets(wanted))
-    marker = marker or {}
+    redactor, marker, later = redactor or Redactor(secrets(wanted)), marker or {}, _Later()
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    later = _Later()
     # Whoever has it can make no token of it, and what is left of a token without it is worth nothing.
     key = new_key()
     redactor.add([key])
