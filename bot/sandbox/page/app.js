@@ -167,7 +167,10 @@ export class App {
             const place = wanted ?? first;
             // Without an address of its own, Back would not lead to it.
             history.replaceState(null, "", addressOf(place, wanted === channelId ? messageId : null));
+            const { drawer } = this.ui;
             this._show(place, wanted === channelId ? messageId : null);
+            // What somebody has opened before the server was there stays open.
+            this.ui.drawer = drawer;
         }
         this._arrived();
     }
