@@ -15,6 +15,9 @@ from bot.sandbox import Message
 SMALL = "-# "
 """What Discord shows in small print begins with this: status lines and the footer."""
 
+GAIN = " · "
+"""What stands before each part of a footer but its first."""
+
 _CARD = re.compile(
     r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
     r"|weft:ask:(?P<question>[A-Za-z0-9_-]+):(?:pick-\d+|step-\d+|done|decline)"
@@ -90,7 +93,7 @@ class LivePrinter:
     bot_id: int
     _printed: dict[int, str] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
-    _closed: set[int] = field(default_factory=set)
+    _footers: dict[int, str] = field(default_factory=dict)
     _last: int | None = None
 
     def show(self, message: Message, names: Mapping[int, str]) -> str:
@@ -137,13 +140,19 @@ class LivePrinter:
         return self.line_end() + "".join(f"  {number}) {one.label}\n" for number, one in enumerate(buttons, 1))
 
     def _end(self, message_id: int, small: list[str]) -> str:
-        """End the line of a message that is complete; its footer is shown once."""
-        out = self.line_end()
-        if small and message_id not in self._closed:
-            self._closed.add(message_id)
-            head = "" if self._printed.get(message_id) else "Weft:\n"
-            out += head + "".join(f"  {line}\n" for line in small)
-        return out
+        """End the line of a message that is complete; its footer is shown once, and then what it gains."""
+        out, before = self.line_end(), self._footers.get(message_id)
+        footer = "\n".join(small)
+        if not small or footer == before:
+            return out
+        self._footers[message_id] = footer
+        if before is not None:
+            # The branch is looked at beside the end of a turn, and may be known only after the footer was shown (W3).
+            # Any other change is of what was printed already.
+            gained = footer.removeprefix(before) if footer.startswith(before) else ""
+            return out + (f"  {gained.removeprefix(GAIN)}\n" if gained else "")
+        head = "" if self._printed.get(message_id) else "Weft:\n"
+        return out + head + "".join(f"  {line}\n" for line in small)
 
     def _block(self, message_id: int, head: str, text: str) -> str:
         begun = self.line_end() + head + text

@@ -112,6 +112,17 @@ def test_small_print_is_shown_once_the_turn_is_over() -> None:
     assert [printer.show(state, NAMES) for state in states] == ["Weft: text", "", "\n  3 s\n", ""]
 
 
+def test_what_a_footer_gains_after_it_was_shown_is_shown_below_it() -> None:
+    """W3: git may tell the branch only when the footer is there already."""
+    printer = LivePrinter(BOT)
+    ended = posted("text\n-# 3 s · 1 tool")
+    amended = replace(ended, content="text\n-# 3 s · 1 tool · `weft/greet-7c2` · 1 file +1 −1")
+    states = [ended, posted("another\n-# 1 s", 2), amended, amended, replace(ended, content="text\n-# 4 s")]
+    assert [printer.show(state, NAMES) for state in states] == [
+        "Weft: text\n  3 s · 1 tool\n", "Weft: another\n  1 s\n", "  `weft/greet-7c2` · 1 file +1 −1\n", "", ""
+    ]  # fmt: skip
+
+
 def test_a_message_of_small_print_alone_is_shown() -> None:
     printer = LivePrinter(BOT)
     assert printer.show(posted("-# ⏳ 1 s", components=[STOP]), NAMES) == ""
