@@ -86,6 +86,7 @@ class Verdict:
 
 def authorize(request: Request, policy: Policy, purpose: Purpose = Purpose.PROMPT) -> Verdict:
     """Decide about a request; a thread counts as its parent channel."""
+    # 1. A direct message. This one binds owners, too: without the setting nothing of them is received at all (S7).
     if request.guild_id is None and not policy.direct:
         return Verdict(allowed=False, reason=Reason.DIRECT)
     # The owner may use it everywhere, or nobody could ever set a server up. A bot of theirs is not the owner.
@@ -95,11 +96,14 @@ def authorize(request: Request, policy: Policy, purpose: Purpose = Purpose.PROMP
         # Neither servers, nor channels, nor roles: only who somebody is. No bot writes to another one here.
         listed = request.user_id in policy.users and not request.automatic
         return Verdict(allowed=listed, reason=Reason.NONE if listed else Reason.UNLISTED)
+    # 2. In a server: where first, then who. A thread is judged by its channel, as nobody can list what is still to be
+    # opened.
     channel = request.channel_id if request.parent_id is None else request.parent_id
     if policy.guilds and request.guild_id not in policy.guilds:
         reason = Reason.GUILD
     elif policy.channels and channel not in policy.channels:
         reason = Reason.CHANNEL
+    # Before bots are refused: this list, of ids, is the one that can let a bot in.
     elif request.user_id in policy.users:
         reason = Reason.NONE
     elif request.automatic:

@@ -49,6 +49,7 @@ TEMPLATE = (
     r"|tree:(?P<tree_in>\d+):(?P<tree>[0-9a-f]{16}):(?P<press>remove|anyway|sure)"
     r"|ask:(?P<question>[A-Za-z0-9_-]+):(?:(?P<reply>done|decline)|pick-(?P<pick>\d{1,3})|step-(?P<step>\d{1,3})))"
 )
+# Old messages keep their buttons: a format that was once posted is read for ever. Add to these, change none.
 KNOWN = re.compile(TEMPLATE)
 COMMANDS: Mapping[str, object] = {"status": status, "queue": show, "inbox": inbox, "reset": reset}
 """The commands that buttons stand for."""
@@ -81,6 +82,7 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
                 return dispatcher.inbox.clear(by.id, interaction.guild_id, int(named["listed_at"]) / 1000)
             # 1. A permission request or a question: its token cannot be guessed, but read, and sent from elsewhere.
             asked = named["request"] or named["card"] or named["question"]
+            # A token that is not remembered is let through: the registries know how to answer for an earlier run (C4).
             if asked and is_elsewhere(interaction, dispatcher, asked):
                 return Answer(EXPIRED, accepted=False)
             if named["request"]:
@@ -114,12 +116,14 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
         decides = (
             named["request"] or named["card"] or named["question"] or named["listed_at"] or named["action"] == "allow"
         )
+        # Approvers decide without being let in to prompt (C1).
         purpose = Purpose.DECIDE if decides else Purpose.PROMPT
         await respond(interaction, act, purpose=purpose, once=named["action"] in ("go", "allow"))
 
 
 async def _answered_by_its_own(interaction: discord.Interaction[Any], named: re.Match[str]) -> bool:
     """Answer a press that is for a list, a work tree or a command with an answer of its own; False: it is another."""
+    # Each of these compares by itself where it was pressed with what its custom_id names, which anybody can forge.
     if named["action"] == "details":
         await show_details(interaction, int(named["thread"]), int(named["prompt"]))
         return True
@@ -153,6 +157,7 @@ async def do_here(interaction: discord.Interaction[Any], place_id: int, word: st
         await respond(interaction, lambda _work, _by: EXPIRED_HERE)
         return
     command: Any = COMMANDS[word]
+    # The command as it is, with the check who may: a button gives nobody a right.
     await command.callback(interaction)
 
 
@@ -222,6 +227,7 @@ async def on_interaction(interaction: discord.Interaction[Any]) -> None:
     kinds = discord.Button | discord.SelectMenu
     stands = any(isinstance(one, kinds) and one.custom_id == custom_id for one in pressable)
     known = KNOWN.fullmatch(custom_id) or selects.KNOWN.fullmatch(custom_id)
+    # The rest is answered by the items that `tree` registered. Not here as well: an interaction takes one answer.
     if not (known and stands):
         await tell(interaction, EXPIRED)
 

@@ -11,10 +11,8 @@ import dataclasses
 import functools
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 import anyio
@@ -39,7 +37,7 @@ from bot.chat.inbound import (
     decide,
     revised,
 )
-from bot.chat.job_queue import CAPACITY, Job, JobQueue, contain
+from bot.chat.job_queue import JobQueue, PlaceQueues
 from bot.chat.port import DiscordChat
 from bot.chat.posts import WHOLE, Json, post_of, snowflake
 from bot.chat.read_marks import MOST_PLACES, Watermarks
@@ -121,7 +119,7 @@ class ClientState:
 
     Attributes:
         ready: set when Discord has sent everything that it tells at the start.
-        lookups: works through the places in which something has to be asked first; ``detours`` has their messages.
+        detours: the messages of places in which Discord has to be asked something first.
         answers: what is said to people, so that no event waits for it.
         threads: the place of each thread and who opened it, by id: Discord's client forgets archived ones.
         taken: messages that took effect: Discord and catch-ups may bring them again.
@@ -139,27 +137,14 @@ class ClientState:
     observer: Observer
     redactor: Redactor
     ready: anyio.Event = field(default_factory=anyio.Event)
-    lookups: JobQueue = field(default_factory=lambda: JobQueue("lookups", job_limit=inf))
     answers: JobQueue = field(default_factory=lambda: JobQueue("answers"))
     threads: RecentMap[int, Place] = field(default_factory=lambda: RecentMap(MOST_PLACES))
     refusals: OncePer = field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
     bot_runs: BotRuns = field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))
     taken: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
     withdrawn: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
-    detours: dict[int, deque[Job]] = field(default_factory=dict)
+    detours: PlaceQueues = field(default_factory=lambda: PlaceQueues("lookups"))
     may_send: MaySend = always
-
-
-async def _do_lookups(detours: dict[int, deque[Job]], place_id: int) -> None:
-    """Take the messages of a place that wait, and those that come meanwhile, each within its own limit."""
-    waiting = detours[place_id]
-    try:
-        while waiting:
-            await contain("lookups", waiting[0])
-            # Not before: as long as it is in the queue, newer messages wait behind it.
-            waiting.popleft()
-    finally:
-        del detours[place_id]
 
 
 def owners_of(application: discord.AppInfo) -> frozenset[int]:
@@ -326,16 +311,7 @@ class WeftClient(discord.Client):
         return None
 
     def _queue_lookup(self, post: Post, *, edit: bool) -> None:
-        # In order: later messages of the same place wait behind this one. Those of other places don't.
-        detours, place_id = self.state.detours, post.place.channel_id
-        job, waiting = functools.partial(self._look_up, post, edit=edit), detours.get(place_id)
-        if waiting is None:
-            if self.state.lookups.post(_do_lookups, detours, place_id):
-                detours[place_id] = deque([job])
-        elif len(waiting) < CAPACITY:
-            waiting.append(job)
-        else:
-            log.warning("errand.refused", line="lookups", place=place_id)
+        self.state.detours.post(post.place.channel_id, functools.partial(self._look_up, post, edit=edit))
 
     async def _look_up(self, post: Post, *, edit: bool) -> None:
         place_id, chat = post.place.channel_id, self.state.chat

@@ -27,7 +27,7 @@ _HTTPS = 443
 _OK, _FORBIDDEN, _NOT_FOUND, _SERVER_ERRORS, _TOO_MANY = 200, 403, 404, 500, 429
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 3
-_CLOCKS_APART = 30.0
+_CLOCKS_APART = 30.0  # seconds: an address is renewed this early, as our clock may be slower than the CDN's
 
 NOT_DISCORDS = "its address is not Discord's"
 GONE = "Discord no longer has it"
@@ -67,6 +67,7 @@ class Downloads:
             await self._get(attachment, save, limit)
         except _Expired as exc:
             if expired:
+                # It was new already, so a third address would not help.
                 raise DownloadFailed(GONE) from exc
             try:
                 await self._get(await self._renewed(attachment), save, limit)
@@ -98,6 +99,8 @@ class Downloads:
             headers={"Accept-Encoding": "identity"},
         ) as session:
             for _ in range(_MOST_REDIRECTS + 1):
+                # One by one, and each address checked before it is asked: a redirect must not lead into our own
+                # network.
                 async with _asked(session, url) as response:
                     if response.status not in _REDIRECTS:
                         await _receive(response, save, limit)
@@ -138,6 +141,7 @@ async def _asked(session: aiohttp.ClientSession, url: yarl.URL) -> AsyncIterator
 
 
 async def _receive(response: aiohttp.ClientResponse, save: Save, limit: int) -> None:
+    # An address whose time is over reads like a file that is gone: only a new address tells which it is.
     if response.status in (_FORBIDDEN, _NOT_FOUND):
         raise _Expired
     if response.status == _TOO_MANY or response.status >= _SERVER_ERRORS:
@@ -150,6 +154,7 @@ async def _receive(response: aiohttp.ClientResponse, save: Save, limit: int) -> 
     taken, block = 0, bytearray()
     while chunk := await _next(response):
         taken += len(chunk)
+        # Before it is kept: nothing beyond the limit reaches memory or disk.
         if taken > limit:
             raise too_large(limit)
         block += chunk

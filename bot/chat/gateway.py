@@ -243,7 +243,7 @@ class DiscordGateway:
         with self._scope:
             async with anyio.create_task_group() as tasks:
                 for _ in range(LOOKUPS_AT_ONCE):
-                    tasks.start_soon(self._state.lookups.run)
+                    tasks.start_soon(self._state.detours.run)
                 tasks.start_soon(self._state.answers.run)
                 tasks.start_soon(self._catch_up.run)
                 tasks.start_soon(keep_writing, marks, self._store, dispatcher, self._config.seen_interval)

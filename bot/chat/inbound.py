@@ -58,7 +58,7 @@ class Place:
     channel_id: int
     parent_id: int | None = None
     owner_id: int | None = None
-    name: str = field(default="", compare=False)
+    name: str = field(default="", compare=False)  # renamed, it is the same place
 
     @property
     def direct(self) -> bool:
@@ -177,6 +177,7 @@ def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
     # 2. May its author speak to Weft? Who only wrote in a thread is not bothered with a refusal.
     verdict = _judge(post, policy)
     if not verdict.allowed:
+        # Not to a bot: it might answer the refusal, and be refused again.
         polite = addressed and not post.automatic
         return Decision(Kind.REFUSE, text=verdict.reason) if polite else IGNORED
     # 3. What does it ask for?
@@ -308,6 +309,7 @@ class OncePer:
         """Return whether the key's turn has come, and count it as used."""
         self._last = {k: at for k, at in self._last.items() if now - at < self.period}
         if key in self._last:
+            # Not renewed: whoever goes on writing would never be answered again.
             return False
         self._last[key] = now
         return True
@@ -335,6 +337,7 @@ class Wordings(RecentMap[int, int]):
 
     def note(self, message_id: int, text: str) -> bool | None:
         """Take note of a prompt's text; return whether it is another than before, None if none was known."""
+        # Good within this process only, as Python salts hashes: they must never be written down.
         before, now = self.get(message_id), hash(text)
         self.put(message_id, now)
         return None if before is None else before != now

@@ -1,12 +1,14 @@
-"""A queue of small jobs that an event handler can't wait for: one after the other, in order, each with a time limit.
+"""Queues of small jobs that an event handler can't wait for: one after the other, in order, each with a time limit.
 
-The owner runs `JobQueue.run` in its task group. What does not fit is refused, not queued.
+The owner runs `JobQueue.run` or `PlaceQueues.run` in its task group. What does not fit is refused, not queued.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Awaitable, Callable
+from math import inf
 
 import aiohttp
 import anyio
@@ -47,6 +49,47 @@ class JobQueue:
         with self._send, self._receive:
             async for job in self._receive:
                 await contain(self._name, job, self._job_limit)
+
+
+class PlaceQueues:
+    """A queue for each place: jobs of one are done in order, and those of another do not wait for them.
+
+    Each task in `run` works on one place at a time. The mutable state is the jobs of each place.
+    """
+
+    def __init__(self, name: str) -> None:
+        # Without a limit: a place takes as long as its jobs, of which each has its own.
+        self._name, self._places = name, JobQueue(name, job_limit=inf)
+        self._waiting: dict[int, deque[Job]] = {}
+
+    def __contains__(self, place_id: int) -> bool:
+        return place_id in self._waiting
+
+    def post(self, place_id: int, job: Job) -> None:
+        """Put a job behind those of its place; a warning is logged if it does not fit. Never waits."""
+        waiting = self._waiting.get(place_id)
+        if waiting is None:
+            # Only if it is taken: a place that nobody works on would hold its messages back for ever.
+            if self._places.post(self._work, place_id):
+                self._waiting[place_id] = deque([job])
+        elif len(waiting) < CAPACITY:
+            waiting.append(job)
+        else:
+            log.warning("errand.refused", line=self._name, place=place_id)
+
+    async def run(self) -> None:
+        """Do the jobs of one place after the other until cancelled."""
+        await self._places.run()
+
+    async def _work(self, place_id: int) -> None:
+        waiting = self._waiting[place_id]
+        try:
+            while waiting:
+                await contain(self._name, waiting[0])
+                # Not before: as long as it is in the queue, newer messages wait behind it.
+                waiting.popleft()
+        finally:
+            del self._waiting[place_id]
 
 
 async def contain(name: str, job: Job, limit: float = JOB_LIMIT) -> None:

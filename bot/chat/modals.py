@@ -46,6 +46,7 @@ def _text_input(field: ModalField, redactor: Redactor) -> ui.TextInput[Any]:
 def _menu(field: ModalField, redactor: Redactor) -> ui.Select[Any]:
     options = [
         discord.SelectOption(
+            # Not the value: nobody sees it, and what comes back has to be what the agent offered.
             label=redactor.text(one.name),
             value=one.value,
             description=redactor.text(one.about) or None,
@@ -73,6 +74,7 @@ def _parts(components: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
             continue
         # In a label there is one part, in a row there may be more.
         yield from _parts([one["component"]] if "component" in one else one.get("components"))
+        # A menu has a list, even of one; a text input has a single text.
         values = one["values"] if isinstance(one.get("values"), list) else [one.get("value")]
         if isinstance(one.get("custom_id"), str):
             yield one["custom_id"], tuple(value for value in values if isinstance(value, str))

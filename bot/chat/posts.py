@@ -86,6 +86,7 @@ def post_of(message: object, place: Place) -> Post | None:
         content="" if garbled else str(content),
         garbled=garbled,
         ordinary=author_id is not None and (type(kind) is not int or kind in ORDINARY),
+        # A webhook's author is no account, so it need not be marked as a bot.
         automatic=bool(author.get("bot")) or data.get("webhook_id") is not None,
         mentions=_mentions(data),
         crowds=_ids(field(data, "mention_roles", list)),

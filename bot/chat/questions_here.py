@@ -47,6 +47,7 @@ async def look_at(
         except discord.NotFound:
             gone.add(place_id)
 
+    # What Discord has not told by then stays hidden: nobody learns of a thread because Discord was slow.
     with anyio.move_on_after(limit):
         async with anyio.create_task_group() as looks:
             for place_id in place_ids:
@@ -65,6 +66,7 @@ async def any_private(interaction: discord.Interaction[Any], place_ids: Iterable
                 if found.type is discord.ChannelType.private_thread:
                     return True
     except (TimeoutError, discord.DiscordException, aiohttp.ClientError, OSError):
+        # Private unless known otherwise.
         return True
     return False
 
@@ -88,6 +90,7 @@ async def _may_enter(interaction: discord.Interaction[Any], thread_id: int) -> b
         discord.NotFound: there is no such channel or thread.
     """
     if interaction.channel is not None and interaction.channel.id == thread_id:
+        # Discord let them type here, so they see it.
         return True
     client, guild = interaction.client, interaction.guild
     if guild is None or not isinstance(interaction.user, discord.Member):

@@ -38,6 +38,7 @@ class WeftSelect(ui.DynamicItem[ui.Select[Any]], template=TEMPLATE):
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         named, chosen = self.match, "".join(self.item.values[:1])
         place = thread_place_of(interaction)
+        # Like the ones below, it compares the place of the use with the one that is named.
         if named["trees_in"]:
             await on_tree(interaction, int(named["trees_in"]), chosen, "show")
             return

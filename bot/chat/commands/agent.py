@@ -42,6 +42,7 @@ async def agent(interaction: discord.Interaction[Any], command: str, given: str 
 
     message_id = await respond(interaction, act, shown=True)
     if message_id is not None:
+        # There is one: only an answer that was accepted has an id.
         ask(interaction, message_id, prompts[0])
 
 

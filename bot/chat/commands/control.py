@@ -22,6 +22,7 @@ from bot.chat.interactions import respond, respond_later, thread_of
 @app_commands.guild_only()
 async def stop(interaction: discord.Interaction[Any], what: str = "turn") -> None:
     """Stop the oldest running turn of the thread, or everything that runs and waits there."""
+    # The very commands that words stand for, so that a typed stop can't come to differ from this one (Q7).
     await respond(interaction, Command.STOP_ALL if what == "all" else Command.STOP)
 
 
@@ -40,6 +41,7 @@ async def diff(interaction: discord.Interaction[Any]) -> None:
     if thread_id is None:
         await respond(interaction, lambda _work, _by: ELSEWHERE)
     else:
+        # Later: git may take longer than Discord waits.
         await respond_later(interaction, lambda work: work.controls.diff(thread_id))
 
 

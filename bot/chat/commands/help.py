@@ -48,6 +48,7 @@ def help_on(names: Sequence[str]) -> app_commands.Command[Any, ..., None]:
         def act(dispatcher: Dispatcher, by: Actor) -> Answer:
             return dispatcher.guide.help(kind, place_id, interaction.guild_id, by, weft=f"<@{me}>", commands=here)
 
+        # Approvers may ask, too, who need not be let in to prompt (C1).
         await respond(interaction, act, purpose=Purpose.DECIDE)
 
     return help_here

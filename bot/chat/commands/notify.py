@@ -35,4 +35,5 @@ async def notify(interaction: discord.Interaction[Any], when: str, everywhere: b
             return ELSEWHERE_OR_EVERYWHERE
         return dispatcher.notifications.choose(Notify(when), by, None if everywhere else thread_id, guild_id)
 
+    # Not shown to the thread: when somebody is pinged concerns nobody else.
     await respond(interaction, act)

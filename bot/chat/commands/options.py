@@ -62,6 +62,7 @@ async def _choose(interaction: discord.Interaction[Any], wanted: Kind | str | No
         if place is None:
             return ELSEWHERE
         if not said:
+            # Nothing is changed by a menu, so it needs no person: the choice in it is decided anew.
             return dispatcher.options.menu(place, wanted)
         return dispatcher.options.choose(place, wanted, said, by) if wanted is not None else VALUE_ALONE
 

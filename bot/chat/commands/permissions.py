@@ -31,6 +31,7 @@ permissions = app_commands.Group(name="permissions", description="What agents as
 @app_commands.describe(request="What the agent asks", option="What you answer")
 async def answer(interaction: discord.Interaction[Any], request: str, option: str) -> None:
     """Do what a press on the card does."""
+    # Looked up first, since `act` must not wait; whether it is still open is decided again in `act`.
     here = await _here(interaction)
 
     def act(dispatcher: Dispatcher, by: Actor) -> Answer:

@@ -76,6 +76,7 @@ async def merge(interaction: discord.Interaction[Any], squash: bool = False) -> 
     async def act(dispatcher: Dispatcher) -> Answer:
         if place is None:
             return ELSEWHERE
+        # The button below a conflict names this merge by it: see `on_resolve`.
         key = str(interaction.id)
         return await dispatcher.trees.actions.merge(place, by, squash=squash, title=title, key=key)
 

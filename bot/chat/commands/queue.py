@@ -56,8 +56,10 @@ async def choose_mode(interaction: discord.Interaction[Any], mode: str, everywhe
     def act(dispatcher: Dispatcher, by: Actor) -> Answer:
         if place_id is None:
             return ELSEWHERE_OR_EVERYWHERE
+        # By Discord's own permission: Weft has no list of who may change a server.
         if everywhere and not (interaction.permissions.manage_guild or by.owner):
             return Answer(NOT_FOR_SERVER, accepted=False)
         return dispatcher.controls.choose_mode(place_id, QueueMode(mode), by, server=everywhere)
 
+    # A refusal is still shown to the person alone: see `respond`.
     await respond(interaction, act, shown=True)

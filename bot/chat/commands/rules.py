@@ -36,6 +36,7 @@ TOO_SLOW = "I could not read my records in time. Try again in a minute."
 @permissions.command(name="list", description="Show the rules that answer agents' requests")
 async def list_rules(interaction: discord.Interaction[Any]) -> None:
     """Show the rules that people added and those of the file."""
+    # Approvers may look without being let in to prompt (C1).
     await respond(interaction, lambda work, by: work.rules.describe(by), purpose=Purpose.DECIDE)
 
 
@@ -65,6 +66,7 @@ async def audit(interaction: discord.Interaction[Any], server: bool = False) -> 
     thread_id, guild_id, by = thread_of(interaction), interaction.guild_id, asker_of(interaction)
 
     async def look_up(dispatcher: Dispatcher) -> Answer:
+        # Asked before anything is read, so that a refusal is the same whatever there is.
         if server and not may_keep(by):
             return NOT_YOURS
         if thread_id is None and not server:

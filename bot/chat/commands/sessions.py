@@ -125,6 +125,7 @@ async def on_list_press(interaction: discord.Interaction[Any], named: re.Match[s
         return
     number, where = int(named["entry"]), _where(interaction)
     entries = shown.catalogue.entries
+    # Forged as well: the list has no such button.
     if number >= len(entries) or not shown.catalogue.openable:
         await respond(interaction, lambda _work, _by: EXPIRED)
         return
@@ -160,6 +161,7 @@ async def _handed_over(
     assert isinstance(client, WeftClient)
     owner_id = client.user.id if client.user is not None and inbound.parent_id is not None else None
     place = Place(inbound.guild_id, inbound.channel_id, inbound.parent_id, owner_id)
+    # In this order: the claim is what brings the prompt back after a kill, until it is written down itself.
     client.take(Post(inbound.message_id, place, inbound.author, inbound.text), Decision(Kind.PROMPT, inbound))
     await dispatcher.sessions.openings.finish(opened)
     return Answer(f"Go on in <#{inbound.thread_id}>. {opened.note}".strip(), accepted=True)
@@ -197,6 +199,7 @@ async def _visible(interaction: discord.Interaction[Any], catalogue: Catalogue) 
     entries, notes = list(catalogue.entries), catalogue.notes
     for start in range(0, len(entries), _AT_ONCE):
         some = entries[start : start + _AT_ONCE]
+        # A few at a time, each thread once: the bound is on questions to Discord, not on entries.
         unknown = _threads(some) - looked
         if len(looked) + len(unknown) > MOST_LOOKS:
             notes = (*notes, LEFT_OUT)

@@ -27,6 +27,7 @@ async def export(interaction: discord.Interaction[Any], format: str = "markdown"
     if thread_id is None:
         await respond(interaction, lambda _work, _by: ELSEWHERE)
     else:
+        # Later: it is read from the store, and written out in a worker thread.
         await respond_later(interaction, lambda work: work.exports.export(thread_id, guild_id, wanted))
 
 

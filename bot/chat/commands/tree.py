@@ -103,6 +103,7 @@ def answer_interactions(client: discord.Client) -> WeftTree:
     client.event(on_interaction)
     client.event(on_unreadable_interaction)
     tree = WeftTree(client)
+    # The help comes last, as it lists the others.
     for command in (*COMMANDS, help_on([command.name for command in COMMANDS])):
         tree.add_command(command)
     return tree
@@ -119,6 +120,8 @@ async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandSta
     for command in described if direct else ():
         if command["name"] in DIRECT:
             command["contexts"], command["dm_permission"] = [*IN_SERVERS, *IN_DIRECT_MESSAGES], True
+    # In an order of its own, so that moving a command in the code registers nothing anew; and with the application, as
+    # a state may be taken over by another one.
     in_order = sorted(described, key=lambda entry: str(entry["name"]))
     text = json.dumps([application_id, in_order], sort_keys=True, default=str)
     wanted = hashlib.sha256(text.encode()).hexdigest()
@@ -132,5 +135,6 @@ async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandSta
         # Not raised: messages and buttons work without commands, and Discord keeps the last list.
         log.warning("commands.refused", error=repr(exc))
         return
+    # Not before: what Discord did not take is tried again by the next connection.
     stamp.write(wanted)
     log.info("commands.registered", count=len(tree.get_commands()))

@@ -38,8 +38,10 @@ async def verbosity(interaction: discord.Interaction[Any], level: str | None = N
     places = Places(thread_of(interaction), parent, interaction.guild_id)
 
     def act(dispatcher: Dispatcher, by: Actor) -> Answer:
+        # Showing what holds takes no right, so it comes before all of those.
         if level is None:
             return dispatcher.verbosity.describe(places)
+        # Those of the person in the channel of the command, as Discord says with it.
         rights = interaction.permissions
         if scope is Scope.SERVER and not (rights.manage_guild or by.owner):
             return Answer(NOT_FOR_SERVER, accepted=False)
@@ -49,4 +51,5 @@ async def verbosity(interaction: discord.Interaction[Any], level: str | None = N
             return OUTSIDE
         return dispatcher.verbosity.choose(scope, places, None if level == USUAL else Verbosity(level), by)
 
+    # What somebody merely looks up is shown to them alone.
     await respond(interaction, act, shown=level is not None)
