@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -27,12 +29,19 @@ SETPRIV = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nexport AS=wef
 WEFT = '#!/bin/sh\necho "${AS:-nobody new}: $*"\n[ "$2" != --token-stdin ] || cat\n'
 
 
-def entry(directory: Path, *arguments: str, user: int, agents_read: bool = False) -> subprocess.CompletedProcess[str]:
+def entry(
+    directory: Path,
+    *arguments: str,
+    user: int,
+    agents_read: bool = False,
+    weft: str = WEFT,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.CompletedProcess[str]:
     """Run the entry with a token file below a directory; ``user`` is whom the container runs as."""
     programs = {
         "id": f"#!/bin/sh\necho {user}\n",
         "setpriv": SETPRIV,
-        "weft": WEFT,
+        "weft": weft,
         "test": f"#!/bin/sh\nexit {0 if agents_read else 1}\n",
     }
     (directory / "bin").mkdir()
@@ -42,7 +51,7 @@ def entry(directory: Path, *arguments: str, user: int, agents_read: bool = False
     script = directory / "entry"
     script.write_text(ENTRY.replace(TOKEN_FILE, str(directory / "token")))
     script.chmod(0o755)
-    env = {"PATH": f"{directory / 'bin'}:{os.environ['PATH']}"}
+    env = {"PATH": f"{directory / 'bin'}:{os.environ['PATH']}", **settings}
     return subprocess.run([script, *arguments], env=env, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -72,6 +81,14 @@ def test_a_token_that_agents_could_read_is_refused(tmp_path: Path) -> None:
 
 def test_a_container_that_was_started_as_another_user_stays_that(tmp_path: Path) -> None:
     assert entry(tmp_path, "status", user=1000).stdout == "nobody new: status\n"
+
+
+@pytest.mark.parametrize(("file", "command"), [("", "opencode acp"), ("/etc/weft/weft.toml", "none")])
+def test_the_agent_of_the_image_gives_way_to_a_file_of_agents(tmp_path: Path, file: str, command: str) -> None:
+    """P12: the bot takes one of the two."""
+    given = {"WEFT_AGENT_COMMAND": "opencode acp", "WEFT_AGENTS_FILE": file}
+    done = entry(tmp_path, "run", user=1000, weft='#!/bin/sh\necho "${WEFT_AGENT_COMMAND:-none}"\n', settings=given)
+    assert done.stdout == f"{command}\n"
 
 
 def test_the_orderly_end_fits_into_the_time_that_compose_gives() -> None:
