@@ -47,6 +47,10 @@ class Guard:
         # "localhost" may be another server, on ::1: the page leads there no further than to this address.
         self._origin = "http://127.0.0.1" + ("" if port == _DEFAULT_PORT else f":{port}")
 
+    def go_by(self, authority: str) -> None:
+        """Take requests for this HOST:PORT, too."""
+        self._hosts |= {authority.lower()}
+
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer 403 or 401, or let the request through."""

@@ -145,6 +145,12 @@ class FakeDiscord:
             if self._runner is not None:
                 await self._runner.cleanup()
 
+    def go_by(self, authority: str) -> None:
+        """Lead bots to this HOST:PORT from here on, from where something passes their connections on to it."""
+        self._guard.go_by(authority)
+        self.state.base_url = f"http://{authority}"
+        self.gateway.url = f"ws://{authority}/gateway"
+
     @property
     def url(self) -> str:
         """The server's root."""

@@ -41,6 +41,19 @@ async def test_a_foreign_name_that_leads_here_reaches_nothing() -> None:
             assert 403 not in await statuses(fd, Host=host), host
 
 
+async def test_a_bot_elsewhere_is_led_to_the_address_that_leads_here() -> None:
+    async with FakeDiscord() as fd, aiohttp.ClientSession(headers={"Authorization": f"Bot {fd.token}"}) as session:
+        fd.go_by("Relay.example:81")
+        assert 403 not in await statuses(fd, Host="relay.example:81")
+        assert await statuses(fd, Host="relay.example:82") == {403}
+        async with session.get(f"{fd.api_url}/gateway/bot") as answer:
+            assert (await answer.json())["url"] == "ws://Relay.example:81/gateway"
+        message = await fd.owner.say(fd.channel_id, "look", files=[("a.txt", b"a")])
+        async with session.get(f"{fd.api_url}/channels/{fd.channel_id}/messages/{message.id}") as answer:
+            (attachment,) = (await answer.json())["attachments"]
+        assert attachment["url"].startswith("http://Relay.example:81/attachments/")
+
+
 async def test_a_foreign_site_reaches_nothing_whatever_its_browser_tells_of_it() -> None:
     async with FakeDiscord() as fd:
         port = fd.url.rpartition(":")[2]
