@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -66,3 +67,16 @@ def test_every_task_belongs_to_a_task_group() -> None:
         calls = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
         calls |= {node.id for node in nodes if isinstance(node, ast.Name)}
         assert calls & {"create_task", "ensure_future", "gather", "preexec_fn"} == set(), name
+
+
+def test_no_possessive_quantifier_follows_a_group() -> None:
+    """Before Python 3.11.5 such a one matches what its group does not (CPython 106052); atomic groups are right."""
+    possessive = re.compile(r"\)(?:[*+?]|\{\d*,?\d*\})\+")
+    assert possessive.search("(?:a|b)++")
+    texts = {
+        (name, node.value)
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert {(name, text) for name, text in texts if possessive.search(text)} == set()

@@ -85,8 +85,11 @@ _NOT_FOR_GLOBS = (_SHELLS, _WRAPPERS, _RUNNING_BUILTINS, _CHANGING_BUILTINS, _RE
 # What bash, dash, zsh and fish read alike. Left out although bash takes it literally: a backslash (fish reads it in
 # single quotes), "!" (history), "^" and "~" (globs of zsh), words that begin with "=" or "%" (zsh, jobs), tabs (a
 # terminal completes), all that is not ASCII.
-_WORD = r"""(?![=%])(?:[A-Za-z0-9_./:@%+,=-]|'[ -&(-\[\]-~]*+'|"[ #%-\[\]-_a-~]*+")++"""
-_LINE = re.compile(rf" *+{_WORD}(?: ++{_WORD})*+ *+")
+#
+# Atomic groups, so that no line takes long. Not ")++": before Python 3.11.5 a possessive quantifier after a group
+# matches what the group does not, here a quote that is never closed (CPython 106052).
+_WORD = r"""(?![=%])(?>(?:[A-Za-z0-9_./:@%+,=-]|'[ -&(-\[\]-~]*+'|"[ #%-\[\]-_a-~]*+")+)"""
+_LINE = re.compile(rf" *+{_WORD}(?>(?: ++{_WORD})*) *+")
 _PROGRAM = re.compile(r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*")
 
 

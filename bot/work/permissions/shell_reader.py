@@ -220,7 +220,7 @@ class ShellReader:
     def expansion(self, *, quoted: bool = False) -> str | None:
         """Read what a dollar or a backtick begins; return a dollar that begins nothing."""
         if self.text[self.at] == "`":
-            end = re.compile(r"(?:[^`\\]|\\.)*+`", re.DOTALL).match(self.text, self.at + 1)
+            end = re.compile(r"(?>(?:[^`\\]|\\.)*)`", re.DOTALL).match(self.text, self.at + 1)
             if end is None:
                 raise UnreadableError
             inner = ShellReader(re.sub(r'\\([$`\\"])' if quoted else r"\\([$`\\])", r"\1", end[0][:-1]), self.depth + 1)
@@ -237,7 +237,7 @@ class ShellReader:
             self.at += 2
             return self.quoted()
         if not quoted and self.text.startswith("$'", self.at):
-            end = re.compile(r"(?:[^'\\]|\\.)*+'", re.DOTALL).match(self.text, self.at + 2)
+            end = re.compile(r"(?>(?:[^'\\]|\\.)*)'", re.DOTALL).match(self.text, self.at + 2)
             if end is None:
                 raise UnreadableError
             self.at = end.end()
