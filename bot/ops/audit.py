@@ -40,7 +40,8 @@ def since_of(text: str, now: float) -> float:
         ValueError: it is none of these; the message says what to write.
     """
     if span := _SPAN.fullmatch(text.strip()):
-        return now - int(span[1]) * _SECONDS[span[2]]
+        # Not before the epoch: no date in a message says a time that is thousands of years back.
+        return max(0.0, now - int(span[1]) * _SECONDS[span[2]])
     try:
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError) as exc:
@@ -71,6 +72,7 @@ def run_audit(env_file: Path, since: str, thread_id: int | None, *, as_json: boo
     elif found:
         lines = list(table([_row(one) for one in found]))
     else:
+        # With the time as it was understood: `7d` may be written where another was meant.
         where = f" in thread {thread_id}" if thread_id is not None else ""
         lines = [f"No decisions{where} since {_local(start)}."]
     # With one call: of many lines, a pager that is left half-way breaks only one.
@@ -81,6 +83,7 @@ def run_audit(env_file: Path, since: str, thread_id: int | None, *, as_json: boo
 def _read(state_dir: Path, question: Decisions, called: str) -> list[Decision]:
     path = state_dir / DATABASE
     try:
+        # In the `try`: where a parent can't be entered, already this question raises.
         if not path.exists():
             raise ConfigError(f"{called}: there is no {path}: name the state directory of the bot (--env-file)")
         with _faults_told(str(path)):

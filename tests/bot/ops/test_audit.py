@@ -75,6 +75,8 @@ async def test_decisions_are_printed_the_oldest_first_and_leave_the_state_as_it_
     assert (lines[0]["person_id"], lines[1]["person_id"], lines[1]["option"]) == ("4", None, "No")
     assert audit("--since", "2025-11-24", "--thread", "77", "--json").stdout.count("\n") == 1
     assert audit("--thread", "6").stdout.startswith("No decisions in thread 6 since ")
+    long_ago = audit("--thread", "6", "--since", "999999w")
+    assert long_ago.stdout == "No decisions in thread 6 since 1970-01-01 00:00:00.\n"
     assert contents(tmp_path) == before
 
 
