@@ -100,6 +100,7 @@ def held_state(settings: Settings) -> Iterator[str]:
         ConfigError: it can't be made, or something in it belongs to somebody else.
         AlreadyRunning: another bot holds it.
     """
+    # Entered by hand: an OSError of the body must not be taken for one of the directory.
     with ExitStack() as stack:
         try:
             identity = stack.enter_context(sole_instance(settings.state_dir))
@@ -127,6 +128,7 @@ async def kept_state(settings: Settings, epoch: Callable[[], int] | None = None)
                 yield store
             return
         try:
+            # Here, as the driver is an extra that a bot with a file does not have.
             from pool.storage.postgres_ledger import open_database_store
         except ImportError as exc:
             raise ConfigError(f"{settings.called('WEFT_DATABASE_URL')}: {NO_DRIVER}") from exc
@@ -143,6 +145,7 @@ async def watched(settings: Settings, redactor: Redactor) -> AsyncIterator[Watch
     Raises:
         ConfigError: the address can't be listened on.
     """
+    # Entered by hand, as in `held_state`: what the body raises is not about the address.
     async with AsyncExitStack() as stack:
         try:
             watch = await stack.enter_async_context(watching(settings.health, redactor.text))
@@ -255,6 +258,8 @@ async def running_bot(
     redactor.add([key])
 
     async with (
+        # Left from the last to the first: the store closes after agents and Discord, which still have something to
+        # write.
         tool_access(settings, marker) as access,
         nullcontext(watch) if watch is not None else watched(settings, redactor) as watch,
         kept_state(settings, None if lease is None else lambda: lease.epoch) as store,
@@ -281,11 +286,13 @@ async def running_bot(
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             listener = ToolListener(sessions.find, dispatcher.tools.call, watch.observer)
             await _take_up(work, dispatcher, engines, state, access.socket, listener)
+            # Not before: what waits from the last run has its place before Discord brings anything new.
             connection.start_soon(_stay_connected, gateway, dispatcher, name="gateway")
             try:
                 yield Bot(dispatcher, pool, gateway, gateway.ready, watch.address)
             finally:
                 await _take_down(dispatcher, gateway, store, lease)
+                # Not before: turns and replies run in this group, and the end above lets them end by themselves.
                 work.cancel_scope.cancel()
         gateway.close()
 
@@ -351,6 +358,7 @@ async def _take_up(
 
 async def _take_down(dispatcher: Dispatcher, gateway: DiscordGateway, store: SessionStore, lease: Lease | None) -> None:
     """End the work in order for as long as this bot leads; without the lease there is nothing left to say or write."""
+    # Shielded, as a body that was cut off gets here as well. Each step of the end has its own limit.
     with anyio.CancelScope(shield=True):
         async with anyio.create_task_group() as ending:
             if lease is not None:
@@ -364,6 +372,7 @@ async def _take_down(dispatcher: Dispatcher, gateway: DiscordGateway, store: Ses
 
 async def _break_off(lease: Lease, gateway: DiscordGateway, store: SessionStore, work: anyio.CancelScope) -> None:
     await lease.lost.wait()
+    # In this order: nothing more is said, then nothing more is written, and only then does the work notice.
     gateway.close()
     store.leave(0)
     work.cancel()
@@ -413,11 +422,13 @@ class Reload:
         try:
             wanted = self._load()
         except ConfigError as exc:
+            # All or nothing: what is valid in a file with a mistake may make sense only together with the rest.
             log.warning("settings.not_reloaded", problems=exc.problems)
             return
         changed = changed_names(self.current, wanted)
         live = sorted(changed & LIVE)
         if live:
+            # The rest stays as it is in force, so that each later reload names it again.
             self.current = self.current.model_copy(update={name: getattr(wanted, name) for name in live})
             self._apply(self.current)
         log.info("settings.reloaded", changed=live, need_a_restart=sorted(changed - LIVE))
@@ -431,8 +442,10 @@ def changed_names(before: Settings, after: Settings) -> frozenset[str]:
 def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
     """Make settings take effect that a running bot can take over; see `LIVE`."""
     configure_logging(settings.log_level, settings.log_format, redactor)
+    # In this order: who waits is judged by the new lists.
     bot.gateway.allow(derived_settings.policy_of(settings))
     bot.dispatcher.expel()
     bot.dispatcher.limit(derived_settings.work_limits(settings))
     limits = derived_settings.pool_limits(settings)
+    # The net under hung turns has to stay wider than the turns that were just made longer (P6).
     bot.pool.widen(derived_settings.widened(limits, settings, bot.dispatcher.thread_settings.agents).hung_after)

@@ -60,6 +60,7 @@ def run(env_file: Path, token_stdin: bool) -> None:
     from bot.ops.hardening import deny_process_inspection
     from bot.ops.init import SHORTEST, part_from_init
 
+    # First of all: the token may be in the environment that this process was started with (R5).
     deny_process_inspection()
     part_from_init(SHORTEST)  # before what else is imported: the first process of a container keeps none of it
     from bot.config import ConfigError, load_settings
@@ -77,6 +78,7 @@ def run(env_file: Path, token_stdin: bool) -> None:
     from bot.life import run_bot
     from bot.log import log_crash
 
+    # Python would print what nobody caught, with the secrets that are in it.
     sys.excepthook = log_crash
     faulthandler.enable(2)  # a watchdog's SIGABRT then shows where the bot hung
     load = functools.partial(load_settings, env_file, token)
@@ -88,6 +90,7 @@ def _token(stdin: bool) -> str | None:
     from bot.config import ConfigError, take_token
     from bot.ops.hardening import take_line
 
+    # In any case: it has to leave the environment even if the standard input has another.
     token = take_token(os.environ)
     if stdin and not (token := take_line(sys.stdin.buffer)):
         raise ConfigError("--token-stdin: the standard input is empty; its first line must be the token")
@@ -123,6 +126,7 @@ def demo(
 
     if prompt is not None and (problem := text_problem(prompt)):
         raise click.BadParameter(problem, param_hint="--prompt")
+    # A range lets it through: no comparison with it is true.
     if math.isnan(timeout):
         raise click.BadParameter("not a number of seconds", param_hint="--timeout")
     argv = _words(agent) if agent is not None else None
@@ -237,6 +241,7 @@ def _light(work: Callable[[], int]) -> NoReturn:
     try:
         code = work()
     except KeyboardInterrupt:
+        # 128 and the number of SIGINT, as shells have it.
         code = 130
     sys.exit(code)
 

@@ -75,6 +75,7 @@ def _argv(value: object) -> object:
 
 def _snowflake(value: object) -> int:
     text = str(value)
+    # Before `int`, which takes signs, underscores and the digits of other scripts as well.
     if not (text.isascii() and text.isdigit() and _MIN_ID_DIGITS <= len(text) <= _MAX_ID_DIGITS):
         raise ValueError(f"{text!r} is not a Discord id (a number of {_MIN_ID_DIGITS} to {_MAX_ID_DIGITS} digits)")
     return int(text)
@@ -121,7 +122,11 @@ class Settings(BaseSettings):
     """All settings of ``weft run``; times are in seconds. The agents' file is read with them, and understood later."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WEFT_", extra="ignore", frozen=True, env_ignore_empty=True, env_file_encoding="utf-8-sig"
+        env_prefix="WEFT_",
+        extra="ignore",  # `unknown_names` can say what was meant
+        frozen=True,
+        env_ignore_empty=True,  # an empty line in `.env` sets nothing
+        env_file_encoding="utf-8-sig",  # some editors put a mark before the text
     )
 
     discord_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_TOKEN")
@@ -249,10 +254,12 @@ def read_settings(env_file: Path | None = None, token: str | None = None) -> Rea
     given = token or credential(os.environ)
     first: dict[str, Any] = {TOKEN_VARIABLE: given} if given else {}
     places = {name: f"{env_file}, line {line}" for name, line in file.lines.items()}
+    # After the file, as the values: the environment goes first.
     places |= {name.upper(): "environment" for name, value in os.environ.items() if value}
     if given:
         places.pop(TOKEN_VARIABLE, None)
     settings, faults = _understood(env_file, first)
+    # Private, and so not frozen: where a value stands is known only after it was read.
     settings._places = places
     problems = [f"{settings.called(name)}: {fault}" for name, fault in faults.items()]
     wrong = {*faults, *(file.lost - {name.upper() for name, value in os.environ.items() if value})}
@@ -277,6 +284,7 @@ def _understood(env_file: Path | None, first: dict[str, Any]) -> tuple[Settings,
     # The lanes are compared once every field is understood, so with the rest of them this would come up in their place.
     lost = faults.keys() | (_LANE_FIELDS if faults.keys() & _LANE_FIELDS else frozenset())
     defaults = {name: fields[name].get_default(call_default_factory=True) for name in lost}
+    # This ends: a default is valid, so each round leaves fewer names that can be wrong.
     settings, more = _understood(env_file, first | defaults)
     found = {_variable(name): faults[name].removeprefix("WEFT_MAX_AGENTS: ") for name in fields if name in faults}
     return settings, found | more
@@ -354,6 +362,7 @@ def take_token(environ: MutableMapping[str, str]) -> str | None:
     Raises:
         ConfigError: the credential can't be read.
     """
+    # Removed in any case, as children inherit what is left.
     variable = environ.pop(TOKEN_VARIABLE, "").strip()
     return credential(environ) or variable or None
 

@@ -58,6 +58,7 @@ def pool_limits(settings: Settings) -> PoolLimits:
     longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace
     # Its files come before its own time begins, but the session is its already.
     files = FileLimits().fetch_timeout + (Transcriber(settings.transcribe).timeout if settings.transcribe else 0.0)
+    # A minute more, so that the turn's own deadline always comes first (P6).
     return PoolLimits(max_agents=settings.max_agents, idle_ttl=settings.idle_ttl, hung_after=longest + files + 60)
 
 
@@ -127,6 +128,7 @@ def work_limits(settings: Settings) -> WorkLimits:
         permission_timeout=settings.permission_timeout,
         approvers=settings.approver_roles,
         stop_grace=settings.stop_grace,
+        # A second more than agents have after a cancel, so that a deaf one is still killed within it.
         stop_bound=settings.cancel_grace + 1,
         files=FileLimits(most=settings.max_files, size=settings.max_file_bytes),
         transcript_days=settings.transcript_days,

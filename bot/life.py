@@ -54,6 +54,7 @@ def run_bot(
         ConfigError: Discord refused the token or the intents.
         AlreadyRunning: another bot works on this state.
     """
+    # Before the first line of the log.
     redactor = Redactor(secrets(wanted))
     configure_logging(settings.log_level, settings.log_format, redactor)
     try:
@@ -65,10 +66,12 @@ def run_bot(
             give_back_large_blocks()
             given = (settings, wanted, redactor, marker, load, supervisor or Supervisor())
             return anyio.run(functools.partial(_run_until_signal, *given))
+    # The groups are those of the tasks below; the caller wants the error itself.
     except* ConfigError as group:
         problems = [problem for error in leaves(group) for problem in error.problems]
         if supervisor is not None:
             supervisor.notifier.send(f"STATUS={redactor.text('; '.join(problems))}")
+    # Not within the clause: what is raised there comes as a group again.
     raise ConfigError(*problems)
 
 
@@ -80,14 +83,17 @@ async def _run_until_signal(
     load: Callable[[], Settings],
     supervisor: Supervisor,
 ) -> int:
+    # Around everything: a signal that comes while nobody asks for one is kept until somebody does.
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         for name, value in marker.items():
+            # Before any agent starts: two that work in one directory spoil it (P9).
             report = await end_strays(name, value, StopLimits())
             if report.stage is not StopStage.GONE:
                 log.warning("strays.ended", stage=str(report.stage), left=report.leaked_pids())
         async with watched(settings, redactor) as watch, anyio.create_task_group() as tasks:
             run = _Run(signals, tasks, wanted, redactor, marker, load, supervisor, watch)
             code = await run.to_its_end(settings)
+            # These tasks wait for signals and for losses, and never end by themselves.
             tasks.cancel_scope.cancel()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the process only has to leave: one more must not kill it
@@ -118,10 +124,12 @@ class _Run:
                 async with led(self.wanted.database_url, standby, self.marker) as lease:
                     if lease is not None:
                         self.tasks.start_soon(_end_when_lost, lease, life, name="lease lost")
+                    # Those of now: a reload may come while the bot is made, and then `_serve` has to catch up with it.
                     known = reload.current
                     start = running_bot(known, self.wanted, self.redactor, self.marker, lease, self.watch)
                     async with start as bot:
                         early.cancel()
+                        # From here on `_serve` takes the signals: with two who take them, each would miss some.
                         standby.begun()
                         await self._serve(bot, known, changed=reload.current is not known)
             except Exception as exc:
@@ -154,6 +162,7 @@ class _Run:
 
     async def _serve(self, bot: Bot, settings: Settings, *, changed: bool) -> None:
         """Work until a signal; ``changed``: the settings are others by now than those that the bot was made with."""
+        # Once the servers have been told of: what comes with them lasts as long as the bot.
         self.tasks.start_soon(_settle_when_ready, bot.ready, name="settle")
         notifier = supervise(self.tasks, bot, pool_limits(settings), self.supervisor)
         reload = Reload(settings, self.load, functools.partial(apply_settings, bot, self.redactor))
@@ -170,6 +179,7 @@ class _Run:
             # Even when Discord refuses the bot for good: turns and agents then have their end, too.
             now = reload.current
             notifier.stopping(longest_stop(work_limits(now), pool_limits(now)))
+        # Only now, when nobody else takes signals; the orderly end begins when this returns.
         self.tasks.start_soon(_hurry_on_signal, self.signals, bot.dispatcher, name="second signal")
 
 

@@ -33,6 +33,7 @@ def configure_logging(level: str, style: Literal["auto", "console", "json"], red
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
+        # A reload configures anew, and the loggers of all modules have to follow.
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)

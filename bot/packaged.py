@@ -28,6 +28,7 @@ COPIES = Path(__file__).parent / "_packaged"
 
 def files() -> dict[str, Path]:
     """Return where each file can be read, by its name: ``docs/guide.md``."""
+    # The copies first: above an installed package lies a directory of all packages, whose README.md would be another's.
     return files_below(COPIES if COPIES.is_dir() else Path(__file__).parents[1])
 
 
@@ -42,5 +43,6 @@ def file(name: str) -> Path:
 
 def files_below(top: Path) -> dict[str, Path]:
     """Return the files that the list finds below a directory, sorted by name."""
+    # A set, as patterns may overlap; files only, as `**` finds directories as well.
     found = {path for pattern in PATTERNS for path in top.glob(pattern) if path.is_file()}
     return {path.relative_to(top).as_posix(): path for path in sorted(found)}

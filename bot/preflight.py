@@ -82,12 +82,14 @@ def unusable(settings: Settings, wrong: frozenset[str] = frozenset()) -> Iterato
         "WEFT_STATE_DIR": [state_problem(settings.state_dir, settings.called("WEFT_STATE_DIR"))],
         "WEFT_DATABASE_URL": [_driver_problem(settings)],
     }
+    # What was not understood has its default, about which there is nothing to say.
     for name, found in problems.items():
         if name not in wrong:
             yield from filter(None, found)
 
 
 def _driver_problem(settings: Settings) -> str:
+    # Looked for, not imported: that would load a library of its own for a mere check.
     missing = settings.database_url is not None and importlib.util.find_spec("psycopg") is None
     return f"{settings.called('WEFT_DATABASE_URL')}: {NO_DRIVER}" if missing else ""
 
@@ -159,6 +161,7 @@ def _run_token_problem(settings: Settings) -> str:
     token, name = token_of(settings), settings.called(TOKEN_VARIABLE)
     if not token:
         return f"{name} is not set: create a bot in Discord's developer portal and put its token there"
+    # Before its shape: a token with a line break in it has three parts all the same.
     if problem := token_problem(token, name):
         return problem
     # The loopback's tokens have a shape of their own.
@@ -178,6 +181,7 @@ def looks_like_token(token: str) -> bool:
     if len(parts) != _TOKEN_PARTS or not all(parts):
         return False
     try:
+        # Discord leaves out the padding, which Python insists on.
         return base64.urlsafe_b64decode(parts[0] + "=" * (-len(parts[0]) % 4)).isdigit()
     except (binascii.Error, ValueError):
         return False
@@ -204,6 +208,7 @@ def state_problem(state_dir: Path, name: str = "WEFT_STATE_DIR") -> str:
     if str(state_dir).startswith("~"):  # it would be made, with that name
         return f"{name}: {not_absolute(str(state_dir))}"
     try:
+        # The nearest one that is there: below it the bot makes what is missing.
         existing = next(path for path in (state_dir, *state_dir.absolute().parents) if mode_of(path) is not None)
         if not is_directory(existing):
             return f"{name}: {existing} is not a directory"

@@ -23,6 +23,7 @@ class RecentMap(dict[K, V]):
         # Deleted first: a dict leaves a key that it has already in its old position.
         self.pop(key, None)
         self[key] = value
+        # One is enough, since only this adds keys, and one at a time.
         if len(self) > self._limit:
             del self[next(iter(self))]
 

@@ -37,6 +37,7 @@ def _env_file(context: click.Context, parameter: click.Parameter, path: Path) ->
     from bot.files import Unusable, read_text
     from bot.ops.supervisor import take_supervisor
 
+    # Not by the path: somebody may name the default one, and then it has to be there.
     if context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT:
         try:
             read_text(path)

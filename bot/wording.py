@@ -58,12 +58,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def installing(extra: str) -> str:
     """Return the command that installs an extra of Weft where this one is installed, and not elsewhere."""
+    # By this interpreter: the `pip` of a shell may belong to another one.
     return f"{shlex.quote(sys.executable or 'python3')} -m pip install 'weft[{extra}]'"
 
 
 def _shown(value: object) -> str:
+    # As it is written in TOML.
     if isinstance(value, bool):
         return str(value).lower()
+    # Cut, since it becomes one line of a terminal or a log.
     return repr(value) if isinstance(value, str) and len(value) < 80 else reprlib.repr(value)
 
 

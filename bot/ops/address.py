@@ -49,6 +49,7 @@ def parse_address(text: str) -> Address:
     if text.startswith(UNIX):
         return UnixSocket(_socket_path(text.removeprefix(UNIX)))
     host, colon, port = text.rpartition(":")
+    # Before `int`, which takes signs, underscores and the digits of other scripts as well.
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > _HIGHEST_PORT:
         raise ValueError(f"{text!r} is neither 127.0.0.1:PORT nor unix:/PATH")
     host = host.removeprefix("[").removesuffix("]")
@@ -76,4 +77,5 @@ def _socket_path(text: str) -> Path:
 
 def fits(path: Path) -> bool:
     """Return whether a socket can have this path."""
+    # In bytes, which is what the kernel counts.
     return len(os.fsencode(path)) <= _LONGEST_PATH

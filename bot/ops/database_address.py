@@ -15,6 +15,7 @@ _SCHEMES: Final = ("postgresql", "postgres")
 def database_problem(url: str) -> str:
     """Return what is wrong with an address, without a word of it; empty if nothing is."""
     scheme, mark, rest = url.partition("://")
+    # SQLAlchemy's form; which driver is used is not for the address to say.
     if mark and scheme.partition("+")[0] in _SCHEMES and "+" in scheme:
         return f"an address names no driver: {WANTED}"
     if not mark or scheme not in _SCHEMES:
@@ -23,6 +24,7 @@ def database_problem(url: str) -> str:
         return "an address has no spaces: write %20 for one in a password"
     if "#" in rest:
         return "write %23 for a # in a password"
+    # Taken apart by hand: a library's errors repeat what they could not read, password and all.
     place, _, query = rest.partition("?")
     authority, _, name = place.rpartition("@")[2].partition("/")
     if place.rpartition("@")[0].count("@") or place.rpartition("@")[0].count("/"):
@@ -30,6 +32,7 @@ def database_problem(url: str) -> str:
     if not name and "dbname=" not in query:
         return f"it names no database: {WANTED}"
     for host in authority.split(","):
+        # After the bracket, as an address of IPv6 has colons in it.
         port = host.rpartition("]")[2].partition(":")[2]
         if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
             return "the port is not a number up to 65535"
@@ -42,4 +45,5 @@ def database_secrets(url: str) -> list[str]:
     password = place.rpartition("@")[0].partition(":")[2]
     more = dict(urllib.parse.parse_qsl(query)).get("password", "")
     found = [password, urllib.parse.unquote(password), more]
+    # Without a password there is nothing to hide, and people look for host names in logs.
     return [url, *(secret for secret in found if secret)] if any(found) else []

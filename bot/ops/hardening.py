@@ -33,6 +33,7 @@ def take_line(stdin: IO[bytes]) -> str:
     """Return the first line of the standard input, which is then closed for good: nobody finds it there again."""
     line = stdin.readline().decode(errors="replace").strip()
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123  its number is what is wanted
+        # By its number: a child inherits the descriptor, whatever Python thinks of its file.
         os.dup2(nothing.fileno(), stdin.fileno())
     return line
 
@@ -52,5 +53,6 @@ def give_back_large_blocks() -> bool:
 
 def leave_lasting_objects_alone() -> None:
     """Take what lives as long as the bot out of the collector's sight: each full pass stops the loop for less."""
+    # First what is garbage, or it would be kept for ever.
     gc.collect()
     gc.freeze()

@@ -161,9 +161,11 @@ class Vitals:
 
 def problems(vitals: Vitals) -> tuple[str, ...]:
     """Return what is stuck, a line each; nothing if the bot is healthy."""
+    # Not for being disconnected: a restart would not help, and each is a login (R3).
     found = [vitals.gateway or ""]
     if vitals.since_pass > MISSED_PASSES * vitals.pass_interval:
         found.append(f"the pool's last maintenance pass was {vitals.since_pass:.0f} s ago")
+    # A loop that stands still asks nothing at all; this is for a measuring task that has ended.
     if vitals.since_tick > SILENT_TICKS:
         found.append(f"the event loop was last measured {vitals.since_tick:.0f} s ago")
     return tuple(filter(None, found))

@@ -56,6 +56,7 @@ def _attend(child: int) -> tuple[int, bool]:
             if code is not None:
                 return code, asked
         else:
+            # A reload asks for no end.
             asked = asked or told.si_signo != signal.SIGHUP
             if told.si_code != _KERNEL:
                 os.kill(child, told.si_signo)
@@ -66,6 +67,7 @@ def _take_in(child: int) -> int | None:
     code = None
     while True:
         try:
+            # All of them, as several ends may come as one signal.
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return code
@@ -73,6 +75,7 @@ def _take_in(child: int) -> int | None:
             return code
         if pid == child:
             ended = os.waitstatus_to_exitcode(status)
+            # Not returned at once: others may have ended with it, and nobody else takes them in.
             code = ended if ended >= 0 else 128 - ended
 
 
@@ -89,4 +92,5 @@ def _linger(code: int, until: float) -> None:
         told = signal.sigtimedwait(_WAITED_FOR, left)
         if told is not None and told.si_signo in (signal.SIGTERM, signal.SIGINT):
             return
+        # Still the first process: what the bot has left goes on ending.
         _take_in(0)

@@ -38,6 +38,7 @@ def sole_instance(state_dir: Path) -> Iterator[str]:
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(_private(state_dir / LOCK), "w") as lock:
         try:
+            # Not `lockf`: that lock would be gone as soon as any part of this process closed the file.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise AlreadyRunning(f"another Weft is running on {state_dir}") from exc
@@ -62,11 +63,13 @@ def own_temporary_files(state_dir: Path) -> Iterator[None]:
     finally:
         tempfile.tempdir = before
         with suppress(OSError):
+            # Only if it is empty: what an abandoned worker thread still has there goes with the next start.
             place.rmdir()
 
 
 def _identity(path: Path) -> str:
     """Return the id of the state, made on first use."""
+    # An empty one is made anew: a kill may come between making the file and writing to it.
     if path.exists() and (known := path.read_text().strip()):
         return known
     fresh = uuid.uuid4().hex

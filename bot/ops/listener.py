@@ -57,15 +57,18 @@ async def listening(
         app.router.add_get(HEALTH, _health_handler(health, HEALTHY))
         app.router.add_get(READY, _health_handler(health, frozenset({Status.OK})))
         app.router.add_get(METRICS, _metrics_handler(metrics))
+        # No log of accesses: a line for each scrape would bury the rest.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
         assert runner.server
         taking = _few(runner.server, lifetime)
+        # Not by aiohttp's own site, which has no bound on connections.
         server = await asyncio.get_running_loop().create_server(taking, sock=listener, backlog=_BACKLOG)
         try:
             yield Loopback(address.host, listener.getsockname()[1]) if isinstance(address, Loopback) else address
         finally:
             server.close()
+            # Bounded by the runner's own time.
             with anyio.CancelScope(shield=True):
                 await runner.cleanup()
 
@@ -78,6 +81,7 @@ def _few(server: web.Server, lifetime: float) -> Callable[[], asyncio.BaseProtoc
         if len(server.connections) >= _MOST_CONNECTIONS:
             return _Refusal()
         connection = server()
+        # From the start on, not from the last byte: whoever sends one now and then would keep it for ever.
         loop.call_later(lifetime, connection.force_close)
         return connection
 
@@ -113,6 +117,7 @@ def bound(address: Address) -> Iterator[socket.socket]:
 def _bind_tcp(address: Loopback) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
     try:
+        # Or the port of a bot that was just restarted is taken for a minute by its old connections.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address.host, address.port))
         listener.listen(_BACKLOG)
@@ -146,6 +151,7 @@ def _remove_stale(path: Path) -> None:
     """
     if not path.is_symlink() and not path.exists():
         return
+    # By `lstat`: a link may lead to a socket of somebody else.
     if not stat.S_ISSOCK(path.lstat().st_mode):
         raise OSError(errno.EEXIST, "there is a file that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:

@@ -40,6 +40,7 @@ class Metrics(Observer):
     def __init__(self, look: Callable[[], Health]) -> None:
         # A series more for each counter would only say when the bot was started.
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        # Not the library's global one: several bots in one process, as in tests, must not count for each other.
         self.registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self.registry)
         self.registry.register(StateCollector(look))
@@ -82,6 +83,7 @@ class Metrics(Observer):
         self._tools = Counter(
             "weft_tool_calls", "Calls of Weft's tools by agents.", ("tool", "outcome"), registry=registry
         )
+        # Each series from the start, at 0: of one that appears with a 1, no rate sees the first event.
         for each in Lane:
             for counter in (self._accepted, self._duration, self._wait, self._visible):
                 counter.labels(each)
@@ -144,6 +146,7 @@ class Metrics(Observer):
         self._visible.labels(lane).observe(after)
 
     def discord_answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        # By class, with method and route from short lists: each value of a label is a series for ever.
         self._requests.labels(method, route, f"{status // 100}xx" if status else UNREACHABLE).inc()
         self._latency.labels(route).observe(seconds)
 
@@ -183,6 +186,7 @@ class StateCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the state as metrics."""
+        # Once, so that the numbers of one scrape are of one moment.
         health = self._look()
         yield InfoMetricFamily("weft", "The bot.", {"version": health.version, "python": platform.python_version()})
         yield GaugeMetricFamily("weft_healthy", "1 while /healthz answers with 200.", value=health.status in HEALTHY)
@@ -248,6 +252,7 @@ def _nodes(nodes: Sequence[NodeHealth]) -> Iterator[Metric]:
     for name, (text, value) in families.items() if nodes else ():
         family = GaugeMetricFamily(name, text, labels=("engine", "node"))
         for node in nodes:
+            # What a machine does not say is left out: a 0 would read as full.
             if (found := value(node)) is not None:
                 family.add_metric((node.engine, node.name), found)
         yield family

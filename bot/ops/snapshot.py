@@ -49,6 +49,7 @@ def collect_snapshot(
     watched: Watched, loop: LoopHealth, outcomes: Mapping[Outcome, int], redact: Callable[[str], str]
 ) -> Parts:
     """Return the state of all parts; the loop's is measured elsewhere."""
+    # Without `await`, so that all numbers are of one moment.
     work = watched.dispatcher.counts()
     active, paused = watched.dispatcher.schedules.counts()
     return Parts(
@@ -60,6 +61,7 @@ def collect_snapshot(
             waiting=work.waiting, threads=work.queues, longest=work.longest, cards=work.cards, pending=work.pending
         ),
         schedules=ScheduleHealth(active=active, paused=paused),
+        # Each of them even at 0: whoever reads it need not know which there are.
         outcomes={str(outcome): outcomes.get(outcome, 0) for outcome in Outcome},
         store=StoreHealth(trouble=redact(watched.store.trouble), behind=watched.store.behind),
         loop=loop,
@@ -76,6 +78,7 @@ def node_health(pool: ConnectionPool, redact: Callable[[str], str]) -> tuple[Nod
             places=node.places,
             free_memory=node.free_memory,
             reachable=node.reachable,
+            # An engine's own words, in which an address or a token may stand.
             reason=redact(node.reason),
         )
         for name, nodes in pool.nodes().items()

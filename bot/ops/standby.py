@@ -112,6 +112,7 @@ async def led(url: str | None, standby: Standby, marker: Mapping[str, str]) -> A
     from pool.storage.postgres_lease import hold_lease  # takes the driver, which is an extra
 
     async with anyio.create_task_group() as tasks:
+        # The wait may last for days, and nothing else sends signs of life meanwhile.
         tasks.start_soon(standby.show_life, name="signs of life")
         try:
             async with hold_lease(url, socket.gethostname(), lease_limits(os.environ), standby.wait) as lease:
@@ -160,9 +161,11 @@ def _guard(
         if over.wait(_LOOK):
             return
     # 2. The orderly end.
+    # By a clock in this thread: the loop may be what hangs.
     if over.wait(within):
         return
     # 3. The other one.
+    # In a new loop, for the same reason; before the exit, since closed pipes do not end every agent.
     anyio.run(_end_agents, marker)
     leave(EX_LEASE_LOST)
 

@@ -80,6 +80,7 @@ async def ask(address: Address, limit: float = ANSWER_LIMIT) -> Health:
     try:
         with anyio.fail_after(limit):
             asking = aiohttp.ClientSession(connector=connector)
+            # Not elsewhere: what answers may be anything.
             async with asking as session, session.get(url, allow_redirects=False) as answer:
                 return Health.model_validate_json(await answer.read())
     except TimeoutError as exc:

@@ -44,6 +44,7 @@ class Notifier:
         if self.address is None:
             return False
         name = "\0" + self.address[1:] if self.address.startswith("@") else self.address
+        # A line break in a value would make an assignment of what follows it.
         message = "\n".join(line.replace("\n", " ") for line in assignments)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
@@ -85,6 +86,7 @@ def take_supervisor(environ: MutableMapping[str, str], pid: int | None = None) -
     address = environ.pop("NOTIFY_SOCKET", "")
     period, addressee = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
     ours = addressee in ("", str(os.getpid() if pid is None else pid))
+    # Variables may have been meant for a parent, which started us without removing them: see sd_watchdog_enabled(3).
     wanted = ours and period.isascii() and period.isdigit() and int(period) > 0
     notifier = Notifier(address if address.startswith(("/", "@")) else None)
     return Supervisor(notifier, int(period) / _MICROSECONDS if wanted else None)
@@ -159,6 +161,7 @@ class SupervisorNotifier:
         if starts or (self.stops and anyio.current_time() < self._last_extension):
             self._notifier.extend()
         now = status(self._phase, self._figures())
+        # Taken as said only once it was sent.
         if now != self._said and self._notifier.send(f"STATUS={now}"):
             self._said = now
 
@@ -177,6 +180,7 @@ class SupervisorNotifier:
     def stopping(self, within: float) -> None:
         """Report that the end has begun, and ask for time until it should be over, ``within`` seconds from now."""
         self._phase = Phase.STOPPING
+        # Not for ever: a stop that hangs has to run out of time.
         self._last_extension = anyio.current_time() + within
         self._notifier.send("STOPPING=1")
         self.look(ready=True)
@@ -197,6 +201,7 @@ class Watchdog:
         """Send them until cancelled."""
         while True:
             self.once()
+            # Twice in each period, as sd_watchdog_enabled(3) advises: one that is late costs nothing.
             await anyio.sleep(self._period / 2)
 
     def once(self) -> None:

@@ -56,6 +56,7 @@ class LoopLag:
         """Measure until cancelled."""
         while True:
             due = self._clock() + self._tick
+            # By the time that was meant, so that lateness does not add up.
             await anyio.sleep_until(due)
             self.note(max(0.0, self._clock() - due))
 
@@ -81,6 +82,7 @@ class LoopLag:
         """Begin a new window when the one under way is over; what lies two windows back is forgotten."""
         passed = now - self._window
         if passed >= WINDOW:
+            # Two windows, so that the worst is never forgotten as soon as it was measured.
             self._worst_before = self._worst if passed < 2 * WINDOW else 0.0
             self._worst, self._window = 0.0, now
 
