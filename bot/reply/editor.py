@@ -142,12 +142,14 @@ class ThreadEditor:
             reply.end(delivered=False)
         else:
             self._replies.append(reply)
+            # Not sent here: only the owner task calls Discord.
             self._typing = True
             self._wake()
         return reply
 
     def say(self, body: Body, *, reply_to: int | None = None) -> Delivery:
         """Post a notice, after everything that was said before."""
+        # Given up at once where the thread is gone, so that nobody waits for it.
         message = OutgoingMessage(desired=body, reply_to=reply_to, given_up=self.gone)
         delivery = Delivery(message)
         # What was said before stands above: text that is not in the queue yet must not be overtaken.
@@ -322,12 +324,15 @@ class ThreadEditor:
             async with anyio.create_task_group() as tasks:
                 try:
                     while True:
+                        # A reply whose turn has not ended by now keeps nothing open: nobody brings its end any more.
                         unfinished = any(reply.final is not None for reply in self._replies) or not self._outbox.settled
                         if self._closing and not (unfinished or self._notices or self._recovery.pending):
                             break
                         self._pass(tasks)
+                        # Until the thread is read nothing is sent, and the reading wakes this task.
                         sending = inf if self._recovery.pending else self._outbox.wake_at()
                         due = min([sending, *(reply.due_at() for reply in self._replies)])
+                        # Before the wait: it may close the editor.
                         if self.idle and not self._closing and self._on_idle is not None:
                             self._on_idle()
                         with anyio.move_on_after(max(0.0, due - self._clock())):

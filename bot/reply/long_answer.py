@@ -35,6 +35,7 @@ def summary(text: str, redact: Callable[[str], str] = str) -> str:
     """
     paragraph, headings = _outline(clean(text))
     first = clip(for_discord(redact("\n".join(paragraph))), _PARAGRAPH)
+    # Indented from the highest that there is: many answers begin with the second level.
     top = min((level for level, _ in headings), default=1)
     lines = [f"{'  ' * min(level - top, 3)}- {clip(for_discord(redact(title)), _TITLE)}" for level, title in headings]
     room = _ROOM - units(first)
@@ -70,5 +71,6 @@ def _outside_of_code(text: str) -> Iterator[str]:
         before = fence
         if "```" in line or "~~~" in line:
             fence = fence_after(line, fence)
+        # The line that opens a block is code, too; an empty one in its place keeps apart what is around it.
         if before is None:
             yield line if fence is None else ""

@@ -105,6 +105,7 @@ class Body:
     ping: int | None = None
     role: int | None = None
     fileless: tuple[Button, ...] | None = None
+    # Not compared: what looks the same needs no edit.
     on_fileless: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
     uploads: tuple[Upload, ...] = ()
 

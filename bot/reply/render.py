@@ -133,6 +133,7 @@ def _sentence(
     head = HEADLINES[outcome]
     reason = redact(reason or (snapshot.error.message if snapshot is not None and snapshot.error else ""))
     if outcome is Outcome.STOPPED:
+        # What is not ours is somebody's name, and shown as code.
         who = by or (snapshot.cancelled_by if snapshot else None) or BY_AGENT
         forced = " The agent did not react, so it was ended." if snapshot is not None and snapshot.killed else ""
         return f"**{head}** by {who if who == BY_AGENT else inline_code(who, 60)}.{forced}"

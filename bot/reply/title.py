@@ -17,6 +17,7 @@ _MARKUP = re.compile(r"^[\s#>*_`~|-]+|[*_`~|]+")
 def title_of(text: str) -> str:
     """Return the first line that says something, without markup and mentions, as the name of a thread; "" if none."""
     for line in REORDERING.sub("", clean(text)).splitlines():
+        # In the name of a thread Discord shows mentions as numbers, and markup as it is.
         name = " ".join(_MARKUP.sub("", _MENTION.sub("", line)).split())
         if visible(name):
             return clip(name, TITLE_LIMIT)

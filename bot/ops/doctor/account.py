@@ -22,6 +22,7 @@ FEW_SESSIONS = 100
 
 async def check_discord(settings: Settings, api: str, token: str) -> list[Finding]:
     """Ask Discord what it knows; the first answer decides whether there is anything more to ask."""
+    # Not even sent: no header takes a line break.
     if problem := token_problem(token):
         return [fail("account", problem)]
     async with aiohttp.ClientSession() as session:
@@ -29,7 +30,9 @@ async def check_discord(settings: Settings, api: str, token: str) -> list[Findin
         try:
             bot = await questions.ask("/users/@me", User)
         except AskError as exc:
+            # The others would be refused as this one was.
             return [not_accepted(exc)]
+        # One after the other: what is asked counts against the limits of the bot that may be running.
         return [
             ok("account", f"{bot.username} ({bot.id})"),
             *await _application(questions),
@@ -83,6 +86,7 @@ def _intent(application: Application) -> Finding:
 
 async def _sessions(questions: Questions) -> list[Finding]:
     try:
+        # Asking takes none of the connections that it counts.
         starts = (await questions.ask("/gateway/bot", GatewayBot)).session_start_limit
     except AskError as exc:
         return [warn("sessions", f"{exc}")]

@@ -49,6 +49,7 @@ async def check_agent(name: str, spec: LaunchSpec, limits: ConnectionLimits, red
     with tempfile.TemporaryDirectory(prefix="weft-doctor-", ignore_cleanup_errors=True) as directory:
         there = spec if spec.session_cwd else dataclasses.replace(spec, cwd=directory)
         return [
+            # All of it: an agent may put a secret into its name as well as into an error.
             dataclasses.replace(finding, text=f"{name}: {redact(finding.text)}")
             for finding in await _meet(there, limits)
         ]
@@ -63,6 +64,7 @@ async def _meet(spec: LaunchSpec, limits: ConnectionLimits) -> list[Finding]:
     except AcpError as exc:
         ended = exc.exit if isinstance(exc, AgentSpawnError) else None
         return [fail("initialize", f"{exc}{last_words(ended)}")]
+    # After the block, since only its end says what the agent left behind.
     hello = ok("initialize", f"{name_of(connection.agent)}, after {took:.1f} s; {abilities(connection.agent)}")
     session = opened if isinstance(opened, Finding) else _refusal(opened, connection.exit())
     return [hello, session, *_left(connection.stop_report)]
@@ -73,6 +75,7 @@ async def _open(connection: AgentConnection, directory: str) -> Finding | AcpErr
     try:
         opened = await connection.open_session(directory, None)
     except AcpError as exc:
+        # Not raised: how the agent ended and what it left has to be told as well.
         return exc
     took = anyio.current_time() - began
     trouble = await _delete(connection, opened)
@@ -168,6 +171,7 @@ def _told(what: str, ids: list[str], current: str) -> str:
 
 def _option(result: SessionResult, category: str) -> tuple[list[str], str] | None:
     for option in result.config_options or ():
+        # Nothing is taken for granted here: options are passed on as the agent has sent them.
         if option.get("category", option.get("id")) == category and (ids := list(_values(option.get("options")))):
             return ids, _text(option.get("currentValue"))
     return None

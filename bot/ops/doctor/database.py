@@ -22,6 +22,7 @@ async def check_server(settings: Settings) -> list[Finding]:
     if url is None:
         return []
     look = partial(_look, url, settings.called("WEFT_DATABASE_URL"), settings.state_dir)
+    # Abandoned where it hangs: the other checks come next, and the thread ends with the process.
     return await anyio.to_thread.run_sync(lambda: list(look()), abandon_on_cancel=True)
 
 
@@ -32,6 +33,7 @@ def _password_file(url: str) -> str:
             mode = path.stat().st_mode
         except OSError as exc:
             return f"; passfile: {path}: {exc.strerror}"
+        # As libpq has it, which then goes on without a password.
         if mode & 0o077:
             return f"; passfile: {path} is not used while others may read it: chmod 600 {path}"
     return ""
@@ -49,6 +51,7 @@ def _look(url: str, called: str, state_dir: Path) -> Iterator[Finding]:
     except StorageFault as exc:
         yield fail("database", f"{called}: {exc}{_password_file(url)}")
         return
+    # First: of a format that it does not know, this version can judge nothing else.
     if found.format > newest():
         what = f"the database has format {found.format}, and this version knows formats up to {newest()}"
         yield fail("database", f"{what}: install the version that wrote it, or go back to a backup")

@@ -36,6 +36,7 @@ class Finding:
 
     def json(self) -> str:
         """Return the line as scripts read it: ``verdict`` (``ok``, ``warn``, ``fail``), ``subject`` and ``text``."""
+        # In one case, unlike the line for people, in which a failure has to stand out.
         fields = {"verdict": self.verdict.lower(), "subject": self.subject, "text": harmless(self.text)}
         return json.dumps(fields, ensure_ascii=False)
 
@@ -63,5 +64,6 @@ def several(names: Sequence[str], shown: int = _SHOWN) -> str:
 
 def harmless(text: str) -> str:
     """Leave out what could move a terminal's cursor, break the line, or flood it."""
+    # Halves of characters go with the rest, or the line could not even be printed.
     clean = "".join(letter if letter.isprintable() else " " for letter in text)
     return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"

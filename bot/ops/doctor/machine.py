@@ -93,10 +93,12 @@ async def check_tools(trials: Mapping[str, tuple[str, ...]] = TRIALS, path: str 
             ok("tool", f"{name} works") if works else warn("tool", f"{name} is installed but does not work here{why}")
         )
 
+    # All at once: those that hang would otherwise use up their time one after the other.
     async with anyio.create_task_group() as tasks:
         for name in trials:
             if program := shutil.which(name, path=path):
                 tasks.start_soon(try_out, name, program)
+    # In the order of the list, whichever answered first.
     return [found[name] for name in trials if name in found]
 
 
@@ -123,6 +125,7 @@ async def run_command(*argv: str, limit: float = _TRIAL) -> Ran | None:
         stdin=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
         env=agent_environment(os.environ, ()),
+        # A group of its own, to be ended with all that it has started.
         start_new_session=True,
     )
     async with process:
@@ -130,6 +133,7 @@ async def run_command(*argv: str, limit: float = _TRIAL) -> Ran | None:
             with anyio.fail_after(limit):
                 said = await _output(process)
                 code = await process.wait()
+        # Whatever ends the wait, a cancellation too: nothing of it may be left.
         except BaseException as exc:
             with suppress(ProcessLookupError, PermissionError):  # it has just ended by itself
                 os.killpg(process.pid, signal.SIGKILL)
@@ -143,6 +147,7 @@ async def _output(process: anyio.abc.Process) -> str:
     assert process.stdout
     output = bytearray()
     async for chunk in process.stdout:
+        # Read to its end in any case: at a full pipe it would wait for ever.
         output += chunk[: _MOST_OUTPUT - len(output)]
     return output.decode(errors="replace")
 
@@ -171,6 +176,7 @@ async def installed_unit(env_file: Path, booted: Path = BOOTED) -> Unit | None:
     for manager, option in _MANAGERS.items():
         shown = await run_command(systemctl, option, "show", UNIT, "--property=LoadState,ExecStart,Environment,User")
         said = dict(line.partition("=")[::2] for line in shown.said.splitlines()) if shown and not shown.code else {}
+        # With the blanks, or a file whose name only begins like this one would do.
         if said.get("LoadState") != "loaded" or f" --env-file {env_file} " not in said.get("ExecStart", ""):
             continue
         given = dict(word.partition("=")[::2] for word in shlex.split(said.get("Environment", "")))
@@ -190,6 +196,7 @@ async def check_service(booted: Path = BOOTED) -> list[Finding]:
     """Say which systemd there is, and how the unit is doing in each of the two."""
     systemctl = shutil.which("systemctl")
     if systemctl is None:
+        # No fault: a container has none.
         return [ok("systemd", "not installed")]
     told = await run_command(systemctl, "--version")
     version = told.line().split(" (")[0] if told and told.code == 0 else "systemd"

@@ -107,6 +107,7 @@ class Places:
         return judge_guild(name, standing, [one for one in channels if one.type in (TEXT, ANNOUNCEMENTS)])
 
     async def _standing(self, guild_id: int) -> tuple[str, Standing]:
+        # Once for each server: several of its channels may be listed.
         if guild_id not in self._standings:
             guild = await self._questions.ask(f"/guilds/{guild_id}", Guild)
             member = await self._questions.ask(f"/guilds/{guild_id}/members/{self._bot_id}", Member)
@@ -127,6 +128,7 @@ async def check_places(
     places = Places(questions, bot_id)
     wanted = list(guilds or (guild.id for guild in mine))
     looked = [await places.channel(one, guilds) for one in channels[:MOST_PLACES]]
+    # Where channels are listed, a server matters only if Weft is not in it.
     absent = [one for one in guilds if one not in {guild.id for guild in mine}] if channels else []
     looked += [await places.guild(one) for one in (absent if channels else wanted)[: MOST_PLACES - len(looked)]]
     names = several([guild.name for guild in mine])
@@ -200,6 +202,7 @@ def judge_forum(name: str, forum: Channel, granted: int, *, listed: bool) -> Fin
 def judge_guild(name: str, standing: Standing, channels: Sequence[Channel]) -> Place:
     """Judge a server by its text channels: that Weft is kept out of some may be as it should be."""
     granted = [(f"#{channel.name}", permitted(standing, channel.overwrites)) for channel in channels]
+    # Where something essential is missing Weft may be kept out on purpose; where the rest is, that is a mistake.
     closed = [channel for channel, bits in granted if lacking(bits, ESSENTIAL)]
     open_ones = [(channel, lacking(bits)) for channel, bits in granted if not lacking(bits, ESSENTIAL)]
     partly = [f"{channel} lacks {', '.join(missing)}" for channel, missing in open_ones if missing]
@@ -238,22 +241,26 @@ def permitted(standing: Standing, overwrites: Iterable[Overwrite] = ()) -> int:
     base = 0
     for bits in standing.roles.values():
         base |= bits
+    # Before the overwrites and a time-out, neither of which binds them.
     if standing.is_owner or base & ADMINISTRATOR:
         return _EVERYTHING
     granted = _overwritten(base, standing, list(overwrites))
     if standing.silenced:
         granted &= _LEFT_BY_TIMEOUT
+    # Who does not see a channel may do nothing in it, whatever else is given there.
     return granted if granted & VIEW else 0
 
 
 def _overwritten(bits: int, standing: Standing, overwrites: list[Overwrite]) -> int:
     everyone = [one for one in overwrites if one.id == standing.guild_id]
+    # That of everyone is a role as well, and has a level of its own.
     roles = [one for one in overwrites if one.id in standing.roles and one.id != standing.guild_id]
     own = [one for one in overwrites if one.id == standing.user_id]
     for level in (everyone, roles, own):
         denied = allowed = 0
         for one in level:
             denied, allowed = denied | one.deny, allowed | one.allow
+        # Within a level what one role allows goes before what another denies, whichever stands higher.
         bits = bits & ~denied | allowed
     return bits
 

@@ -36,6 +36,7 @@ async def _git() -> Finding:
     version = _VERSION.search(ran.said) if ran is not None and ran.code == 0 else None
     if version is None:
         return fail("git", "git does not work here: install it, since work trees need it")
+    # As numbers: as text, 2.9 would be newer than 2.30.
     if (int(version[1]), int(version[2])) < OLDEST_GIT:
         return fail("git", f"git {version[0]} is too old: work trees need {OLDEST_GIT[0]}.{OLDEST_GIT[1]}")
     return ok("git", f"git {version[0]} ({program})")

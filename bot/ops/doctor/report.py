@@ -94,6 +94,7 @@ async def _all(env_file: Path, there: Path, offline: bool, tell: Callable[[Findi
 
 async def _round(checks: Iterator[Check], tell: Callable[[Finding], None]) -> None:
     for check in checks:
+        # Told at once: the next check may take a minute.
         for finding in await within_limit(check):
             tell(finding)
 
@@ -167,6 +168,7 @@ def specs_of(agents: Agents, environment: Mapping[str, str], state_dir: Path) ->
     # While no bot runs there is no socket, and a sandbox has to start without it.
     places = ToolAccess(next(candidates(environment, state_dir, "")) / NAME).places()
     specs = {}
+    # The default first, since only its faults count as failures.
     for agent in sorted(agents, key=lambda one: one.name != agents.default):
         if agent.engine is not None:
             continue  # tried with its engine

@@ -77,6 +77,7 @@ class Questions:
         try:
             async with asked as answer:
                 return answer.status, _decoded(await answer.read())
+        # First, as a time-out of aiohttp's is a client error, too.
         except TimeoutError as exc:
             raise AskError(f"Discord did not answer within {_ANSWER:g} s") from exc
         except aiohttp.ClientError as exc:
@@ -108,6 +109,7 @@ def _refusal(status: int, body: Any) -> str:
 
 
 class _Object(BaseModel):
+    # Discord adds to its objects whenever it likes; what is only shown here may also be missing.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 

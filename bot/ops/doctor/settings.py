@@ -43,6 +43,7 @@ def check_settings(settings: Settings, environment: Mapping[str, str], unit: Uni
     problem = agent_problem(settings.agent_command, settings.called("WEFT_AGENT_COMMAND"), path)
     program = settings.agent_command[0] if settings.agent_command else ""
     here = shutil.which(program)
+    # The usual reason: a unit has another PATH than the shell that it was installed from.
     if problem and path and here:
         problem += f"; this shell finds {here}: write that, or run `weft service install` from this shell"
     yield _problem_or("agent", problem, shutil.which(program, path=path) or "")
@@ -52,6 +53,7 @@ def check_settings(settings: Settings, environment: Mapping[str, str], unit: Uni
 def check_workspace(workspace: str, user: str | None = None) -> Finding:
     """Say whether agents can write where they are to work; ``user``: as whom the bot runs, if not as this one."""
     fixed = fixed_part(workspace)
+    # Both: without the right to enter it, nothing is made in a directory.
     if may(user, "w", fixed) and may(user, "x", fixed):
         return ok("workspace", workspace)
     text = f"{fixed} is not writable for {user or user_name()}"
@@ -98,6 +100,7 @@ def check_agents_file(
         yield from (fail("agents", problem) for problem in exc.problems)
         return
     yield ok("agents", f"{', '.join(agents.names)} (default: {agents.default})")
+    # Each once, as agents often share one; an engine has its own on its machines.
     for workspace in dict.fromkeys(agent.workspace for agent in agents if agent.engine is None):
         yield check_workspace(workspace, user)
     for agent in agents:
@@ -114,6 +117,7 @@ def check_permissions(agent: AgentProfile) -> Finding:
     rules = agent.rules
     counts = f"{len(rules.allow)} to allow, {len(rules.deny)} to deny, {len(rules.two_person)} for two people"
     text = f"{agent.name}: mode {agent.mode}; rules: {counts}"
+    # The bot starts like this only where somebody has written that they trust the agent (C3).
     alone = agent.mode is Mode.ALLOW and not (agent.wrapper or agent.contained)
     return (
         warn("permissions", f"{text}; it may do whatever it asks for, with no wrapper around it (docs/isolation.md)")

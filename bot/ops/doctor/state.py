@@ -212,6 +212,7 @@ def _judge(raw: sqlite3.Connection, path: Path, seconds: float) -> Finding:
     raw.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
     try:
         steps.refuse_newer(raw)
+        # One fault is enough to know.
         found = raw.execute("PRAGMA integrity_check(1)").fetchone()
         version = raw.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.OperationalError:
@@ -300,6 +301,7 @@ def _marked() -> Iterator[Marked]:
     for process in psutil.process_iter():
         try:
             environment = process.environ()
+            # Not ourselves: the doctor may be called by an agent.
             if environment.get(MARKER) and process.pid != os.getpid() and is_alive(process):
                 yield _described(process, environment[MARKER], environment.get(STATE_MARKER, ""))
         except _OUT_OF_SIGHT:
