@@ -35,6 +35,7 @@ def agents_problems(agents: Agents, file: AgentsFile, path: str | None = None) -
 def project_problems(project: Project) -> Iterator[tuple[str, str]]:
     """Say what a project lacks, each with the name of its setting; what git says of it is the doctor's to ask."""
     if problem := directory_problem(str(project.path)):
+        # One line: of a directory that is not there, everything else would be wrong as well.
         yield "path", problem
         return
     if project.worktree:
@@ -65,6 +66,7 @@ def agent_problems(agent: AgentProfile, path: str | None = None) -> Iterator[tup
     path = agent.fixed.get("PATH", path)
     if problem := program_problem(argv[0], path):
         yield name, problem
+    # On the agent's PATH, as it is started by that.
     if agent.limits and not shutil.which(LIMITER, path=path):
         yield "limits", f"{LIMITER} was not found"
     if problem := directory_problem(agent.workspace):
@@ -116,4 +118,5 @@ def directory_problem(workspace: str) -> str:
 def fixed_part(workspace: str) -> Path:
     """Return the directory that all threads have in common: what stands before the part with ``{thread_id}``."""
     before = workspace.split(THREAD_FIELD, maxsplit=1)[0]
+    # `/work/t-{thread_id}` has only `/work` in common.
     return Path(before) if before.endswith("/") or before == workspace else Path(before).parent

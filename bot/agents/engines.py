@@ -105,6 +105,7 @@ def table_problems(table: Mapping[str, Any]) -> Iterator[tuple[tuple[int | str, 
     except ValidationError as exc:
         for error in exc.errors():
             if error["type"] == "extra_forbidden":
+                # In a nested table there are other names.
                 near = nearest(str(error["loc"][-1]), settings.model_fields) if len(error["loc"]) == 1 else None
                 yield error["loc"], "there is no such setting" + (f"; did you mean {near}?" if near else "")
             else:
@@ -119,6 +120,7 @@ def engines_problems(engines: Mapping[str, EngineProfile]) -> Iterator[tuple[str
     """Say which engines can't be made here: their name, and what to do."""
     for engine in engines.values():
         try:
+            # Thrown away: making one asks nothing of it, and only its library can be missing.
             engine.make()
         except ExtraMissing as exc:
             yield engine.name, str(exc)

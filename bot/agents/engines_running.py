@@ -39,6 +39,7 @@ class RunningEngines:
         with anyio.move_on_after(SWEEP_LIMIT) as waited:
             async with anyio.create_task_group() as tasks:
                 for engine in self.engines.values():
+                    # All at once: one that is away must not use up the time of the others.
                     tasks.start_soon(self._sweep, engine, state, name=f"sweep {engine.name}")
         if waited.cancelled_caught:
             log.warning("engines.sweep_slow", seconds=SWEEP_LIMIT)
@@ -66,6 +67,7 @@ class RunningEngines:
         async with anyio.create_task_group() as tasks:
             for engine in self.engines.values():
                 tasks.start_soon(ask, engine, name=f"ask {engine.name}")
+        # In one step, so that nobody sees the nodes of one look beside those of another.
         self.nodes = {name: found[name] for name in self.engines}
 
     async def keep_looking(self) -> None:
@@ -83,6 +85,7 @@ async def running_engines(agents: Agents) -> AsyncIterator[RunningEngines]:
     Raises:
         ExtraMissing: the library of one is not installed.
     """
+    # One that no agent uses is not even entered: it may be away, or its library missing.
     used = {agent.engine for agent in agents}
     async with AsyncExitStack() as stack:
         engines = {

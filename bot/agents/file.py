@@ -97,6 +97,7 @@ class AgentsFile:
             if not _removed(raw, [error["loc"] for error in exc.errors() if error["type"] == "extra_forbidden"]):
                 raise AgentsFileError(*lines) from exc
             try:
+                # The second of two readings: what is wrong beside unknown keys is in `lines` already.
                 content = Content.model_validate(raw)
             except ValidationError:
                 raise AgentsFileError(*lines) from exc
@@ -253,6 +254,7 @@ def _project_problems(project: ProjectTable, content: Content) -> Iterator[tuple
 
 def _env_problems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in names:
+        # A pattern may mean these among others; they are left out when it is applied.
         if not name.endswith("*") and _withheld(name):
             yield "env", f"{name} is never given to agents"
 
@@ -262,6 +264,7 @@ def _agent_problems(entry: AgentTable, workspace: str | None) -> Iterator[tuple[
         yield "workspace", "is missing, and WEFT_WORKSPACE is not set"
     yield from _env_problems(entry.env)
     for name in entry.set:
+        # An agent with another marker would not be found when it has to be ended (P9).
         if name.endswith("*") or _withheld(name) or name == MARKER:
             yield "set", f"{name} can't be set"
         if name in entry.env:
@@ -269,6 +272,7 @@ def _agent_problems(entry: AgentTable, workspace: str | None) -> Iterator[tuple[
     for setting, words in (("wrapper", entry.wrapper), ("session_directory", [entry.session_directory or ""])):
         for placeholder in unknown_placeholders(words):
             yield setting, f"{{{placeholder}}} is not a placeholder"
+    # The agent starts it, in a directory and on a PATH that nobody here knows.
     if entry.mcp_command and not entry.mcp_command[0].startswith("/"):
         yield "mcp_command", "has to begin with an absolute path"
     if (entry.sessions_per_process or 1) > 1 and any(THREAD in word for word in entry.wrapper):
@@ -300,7 +304,7 @@ def _mode(content: Content, entry: AgentTable) -> Mode:
 
 
 def _walled(entry: AgentTable, content: Content) -> bool:
-    """Whether an agent may be let do everything: something keeps it in, or somebody takes the blame."""
+    """Whether an agent may be let do everything: something keeps it in, or somebody has said that they trust it."""
     return bool(entry.wrapper or _contained(entry, content) or entry.permissions.i_trust_this_agent)
 
 
@@ -364,6 +368,7 @@ def _profile(content: Content, name: str, workspace: str) -> AgentProfile:
         hard_timeout=entry.hard_timeout,
         sessions_per_process=entry.sessions_per_process,
         limits=ResourceLimits(**limits),
+        # Added, not replaced: a rule for all agents, a deny above all, is in force whatever one of them says.
         rules=content.permissions.rules() + entry.permissions.rules(),
         mode=_mode(content, entry),
         trusted=entry.permissions.i_trust_this_agent,

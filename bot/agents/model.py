@@ -154,6 +154,7 @@ class Agents:
 
     def for_channel(self, channel_id: int, project: str | None = None) -> str:
         """Return which agent a new thread in the channel gets, if it is to work on a project."""
+        # The channel goes before the project: it was named for this very place.
         if channel_id in self.channels:
             return self.channels[channel_id]
         known = self.projects.get(project) if project is not None else None
@@ -165,6 +166,7 @@ class Agents:
         if project is None:
             return own
         if (known := self.projects.get(project)) is None:
+            # Not the agent's own: a thread of a project must never find itself in another directory.
             return replace(own, workspace="")
         return replace(
             own,
@@ -240,6 +242,7 @@ def local(
     return LocalLauncher(
         argv=agent.command,
         workspace=agent.workspace,
+        # The marker last: nothing in the settings may replace it, or the agent would not be found again (P9).
         env=agent_environment(environ, agent.env) | dict(agent.fixed) | dict(marker),
         sessions_per_process=agent.sessions_per_process or usual,
         wrapper=agent.wrapper,
@@ -265,5 +268,6 @@ def remote(agent: AgentProfile, environ: Mapping[str, str], engine: PoolEngine, 
 
 def secret_values(agents: Agents, environ: Mapping[str, str]) -> list[str]:
     """Return the values of all variables that any agent is given by name."""
+    # Fixed values are no secrets, and often common words, which every text would lose.
     givers = [*agents, *agents.projects.values()]
     return [value for giver in givers for value in named(environ, giver.env).values()]

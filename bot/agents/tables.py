@@ -20,12 +20,14 @@ from pool.sizes import Memory
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
+# A text, though all digits: keys of a TOML table are texts.
 _ID = re.compile(r"[0-9]{15,20}")
 _BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|/\.|\.lock(/|$)))[^\x00-\x20~^:?*\[\\\x7f]{1,200}(?<![/.])")
 _CURRENCY = re.compile(r"[A-Z]{3,8}")
 
 
 def _words(value: object) -> object:
+    # A line is split as a shell would, and no shell is asked: nothing in it is expanded.
     return shlex.split(value) if isinstance(value, str) else value
 
 
@@ -77,6 +79,7 @@ _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
+    # Strict: TOML has types, and who writes "12" for a number has made a mistake.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
@@ -160,6 +163,7 @@ class BudgetTable(_Strict):
 
     def budget(self) -> Budget:
         said = self.model_dump()
+        # In whole millionths: sums of fractions would drift away from what was spent.
         limits = {scope: Limit(_millionths(said[scope.value]), said[f"{scope.value}_tokens"]) for scope in Scope}
         zone = ZoneInfo(self.time_zone) if self.time_zone is not None else None
         return Budget({scope: limit for scope, limit in limits.items() if limit != Limit()}, self.currency, zone)

@@ -36,6 +36,7 @@ class ToolAccess:
         # Not by name: whichever `weft` is on the agent's PATH is another version, or nobody's. -P: the server starts
         # in the agent's directory, where a package may be called `bot`, too.
         program, *words = agent.tool_command or (sys.executable, "-P", "-m", "bot", "mcp")
+        # In its environment and not on its command line, which everybody on the machine can read.
         env = {SOCKET_VARIABLE: str(self.socket), TOKEN_VARIABLE: token, **self.marker}
         return (McpServer(SERVER, program, tuple(words), env),)
 

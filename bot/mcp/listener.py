@@ -94,6 +94,7 @@ class ToolListener:
     _rate: RateLimit = field(init=False)
 
     def __post_init__(self) -> None:
+        # By thread and not by session, or a new session would be a new allowance.
         self._rate = RateLimit(self.limits.calls, self.limits.window)
 
     async def serve(self, path: Path, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -156,6 +157,7 @@ class ToolListener:
             hello = _hello(await lines.receive_until(b"\n", HELLO_BYTES))
             offer = self.find(hello.token, pid) if hello is not None else None
             if hello is None or offer is None:
+                # In the same words whatever is wrong, so that nobody learns anything of tokens by trying.
                 return answer(NO_ACCESS, error=True)
             if hello.version != VERSION:
                 return answer(_OTHER_VERSION, error=True)
@@ -211,6 +213,7 @@ class ToolListener:
             return "invalid", answer(str(exc), error=True)
         outcome: tuple[str, Answer | None] = "cancelled", None
         async with anyio.create_task_group() as tasks:
+            # A person may take days to answer, so nothing here has a limit: only these two end a call.
             tasks.start_soon(_cancel_when_closed, stream, tasks.cancel_scope, name="caller")
             tasks.start_soon(_cancel_when_ended, offer, tasks.cancel_scope, name="session")
             outcome = await self._carried_out(offer, thread, arguments)

@@ -46,6 +46,7 @@ class Bot:
 
     async def call(self, tool: str, arguments: dict[str, object]) -> Answer:
         """Return the bot's answer to a call, or why there is none. A cancelled call is withdrawn."""
+        # Not validated: that is for the bot to do, which trusts nothing that comes from here.
         line = Call.model_construct(tool=tool, arguments=arguments).line()
         if len(line) > CALL_BYTES:
             return answer(_TOO_LONG, error=True)

@@ -181,6 +181,7 @@ def validated(tool: str, arguments: Mapping[str, object]) -> ToolArguments:
     if model is None:
         raise ToolRefused(f"There is no such tool. The tools are: {', '.join(TOOLS)}.")
     try:
+        # By the model that the schema is made of: an agent may send anything.
         return model.model_validate(arguments)
     except ValidationError as exc:
         raise ToolRefused(f"The arguments of {tool} are not right: {_problems(exc)}.") from exc

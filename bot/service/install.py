@@ -309,9 +309,11 @@ def _check(path: Path) -> bool:
 
 def _write(path: Path, text: str) -> None:
     try:
+        # Or a unit of the same name that somebody else wrote would be lost.
         _check(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        # Whatever the umask: systemd complains about units that not everybody can read.
         path.chmod(0o644)
     except OSError as exc:
         raise ServiceError(f"{path} can't be written: {exc.strerror}") from exc

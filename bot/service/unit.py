@@ -159,6 +159,7 @@ LoadCredentialEncrypted={name}:{token_file}
 def unit(plan: Plan) -> str:
     """Return the unit."""
     own = plan.run_as is None
+    # -P: the service starts in a directory that agents can write to, where a module `bot` would be taken for ours.
     start = [str(plan.python), "-P", "-m", "bot", "run", "--env-file", str(plan.env_file)]
     if plan.token_file is not None:
         start.append("--token-stdin")
@@ -166,6 +167,7 @@ def unit(plan: Plan) -> str:
         mark=MARK,
         starts=STARTS_PER_HOUR,
         network="" if own else _NETWORK,
+        # systemd puts variables into command lines.
         start=" ".join(quoted(word).replace("$", "$$") for word in start),
         path=quoted("PATH=" + ":".join(map(str, plan.path))),
         token=_token(plan),

@@ -48,6 +48,7 @@ class Agent:
     @property
     def known(self) -> KnownAgent | None:
         """What is known of it, by its program's name."""
+        # By name, as it may be given with its path.
         program = Path(self.command[0]).name
         return next((one for one in KNOWN if one.command[0] == program), None)
 
@@ -104,6 +105,7 @@ class Answers:
 def name_for(text: str, taken: Collection[str]) -> str:
     """Return a name that ``weft.toml`` allows, made of a program's or a directory's, and not one of ``taken``."""
     known = next((one.name for one in KNOWN if one.command[0] == text), text)
+    # With room for a number: a name has 32 characters at most.
     base = _OTHER_CHARACTERS.sub("-", known.lower()).strip("-_")[:28] or "agent"
     numbered = (base if number == 1 else f"{base}-{number}" for number in range(1, len(taken) + 2))
     return next(name for name in numbered if name not in taken)

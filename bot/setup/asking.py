@@ -85,6 +85,7 @@ class Conversation:
             given = kept
         while True:
             token = _until_right(_hidden, lambda text: read_token(text, self.present.settings.discord_api), given)
+            # What was given has had its try: from now on it is asked for.
             given = ""
             if self.options.offline:
                 _say("Not asked of Discord: whether it takes the token, and the Message Content intent.")
@@ -112,6 +113,7 @@ class Conversation:
         if there and not self.options.agents and _yes(f"Keep {self.present.agents_file} as it is?"):
             return [], True
         agents: list[Agent] = []
+        # One question at least; an empty text has it asked.
         for text in self.options.agents or ("",):
             agents.append(self._agent(agents, text))
         return agents, there
@@ -141,6 +143,7 @@ class Conversation:
             return read_agent(chosen, taken)
 
         agent = _until_right(ask, read, given)
+        # No key is handed over unasked: an agent sees only what it is given by name (R5).
         return replace(agent, env=self.options.agent_env or self._keys(agent))
 
     def _keys(self, agent: Agent) -> tuple[str, ...]:
@@ -197,6 +200,7 @@ class Conversation:
         project = _until_right(
             lambda: _answer("Directory", ""), lambda text: read_project(text, taken, self.options.base), given
         )
+        # Checked with the repository already.
         if self.options.base:
             return project
         base = _until_right(
@@ -210,6 +214,7 @@ class Conversation:
     def _people(self, answers: Answers) -> Answers:
         _step(5, "Who may use it", _WHY_PEOPLE)
         settings, options = self.present.settings, self.options
+        # With the token that was just given: the one in the file may be another bot's.
         portal = None if options.offline else Portal(self.present.api, answers.token)
         if not (options.users or options.roles):
             click.echo("  1) only you\n  2) roles and people whom you name")
@@ -262,6 +267,7 @@ def _until_right(ask: Callable[[], str], read: Callable[[str], T], given: str = 
     text = given
     while True:
         try:
+            # What was given is tried once; after that a person answers.
             return read(text or ask())
         except ConfigError as exc:
             for problem in exc.problems:
@@ -311,4 +317,5 @@ def _say(text: str) -> None:
 
 def _show(findings: Iterable[Finding]) -> None:
     for finding in findings:
+        # Its text was made harmless by the finding itself.
         click.echo(finding.line())

@@ -30,6 +30,7 @@ def cautions(env_file: Path, workspace: str, changes: Sequence[Change]) -> Itera
         repository = find_repository(directory)
         told = _ignored(repository.root, directory) if repository is not None else []
     except OSError:
+        # It can't be looked at, so there is nothing to warn of for certain.
         return
     names = [
         env_file.name,
@@ -44,6 +45,7 @@ def _group_of(env_file: Path) -> str | None:
     """Return the group that may read the file, if one may and nobody else: that is how a service's user gets at it."""
     try:
         found = env_file.stat()
+        # Where everybody may read it, no group needs to be given it back.
         readers = stat.S_IMODE(found.st_mode) & (stat.S_IRGRP | stat.S_IRWXO)
         return grp.getgrgid(found.st_gid).gr_name if readers == stat.S_IRGRP else None
     except (OSError, KeyError):

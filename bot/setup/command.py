@@ -66,8 +66,10 @@ def _look(env_file: Path) -> Present:
     Raises:
         ConfigError: no file can be put there, or one that is there can't be read or would not be understood.
     """
+    # Before anything is asked: nobody should answer five steps for nothing.
     if problem := directory_fault(env_file):
         raise ConfigError(problem)
+    # For its errors: what could not be kept must be known before the first question.
     present_settings(env_file)
     present = Present(env_file, read_settings(env_file).settings, load_environment(env_file))
     present_text(present.agents_file)
@@ -91,6 +93,7 @@ def _agreed(changes: Sequence[Change], answers: Answers, options: Options, *, as
             click.echo(f"  {harmless(line)}")
     replaced = [change.path for change in changes if change.old is not None]
     if not asks:
+        # Nobody can be asked, so nothing that is there is touched unless --yes says so.
         if replaced and not options.yes:
             raise ConfigError(
                 *(f"{path} is there already: --yes has it changed, the old one is kept" for path in replaced)
@@ -101,6 +104,7 @@ def _agreed(changes: Sequence[Change], answers: Answers, options: Options, *, as
 
 def _write(changes: Sequence[Change], answers: Answers) -> None:
     fixed = fixed_part(answers.workspace)
+    # Made now and not when it was named: until here everything can be left as it was.
     if not fixed.exists():
         try:
             fixed.mkdir(parents=True)
@@ -119,6 +123,7 @@ def _report(present: Present, answers: Answers, options: Options, invitation: st
         if name != TOKEN_VARIABLE and os.environ.get(name) not in (None, "", value):
             click.echo(f"{name} is set in this shell, which goes before the file: unset it.", err=True)
     click.echo("\nThe doctor's report:")
+    # From the file, as the bot will read it: what was answered may not be what counts.
     code = run_doctor(present.env_file, offline=options.offline)
     if not invitation and not options.offline:
         invitation = Portal(present.api, token_of(read_settings(present.env_file).settings)).account().invitation

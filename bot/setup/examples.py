@@ -1,4 +1,4 @@
-"""Copies the example settings and the pages out of the package, for who has no checkout."""
+"""Copies the example settings and the pages out of the package, for people without a checkout."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def copy_examples(directory: Path) -> list[Path]:
         target = directory / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            # A link that leads nowhere does not exist, and would be written through.
             if not target.is_symlink() and not target.exists():
                 shutil.copyfile(source, target)
                 copied.append(target)

@@ -94,6 +94,7 @@ def answers_without_asking(options: Options, present: Present) -> Answers:
             return usual
 
     settings = present.settings
+    # First, since Discord is asked with it; what is wrong elsewhere is still collected.
     token = checked(lambda: read_token(options.token or token_of(settings), settings.discord_api), "")
     portal = Portal(present.api, token) if token and not options.offline else None
     if portal is not None and (account := portal.account()).refused:
@@ -156,6 +157,7 @@ def ids_of(kind: str, given: Sequence[str], usual: tuple[int, ...], portal: Port
         return usual
     for text in given:
         refuse_controls(text)
+    # Offline, or with a token that Discord refuses: only ids can be taken then.
     if portal is None:
         return only_ids(kind, given)
     return portal.users(given) if kind == "user" else portal.roles(given)

@@ -81,11 +81,13 @@ class Portal:
         return self._resolved("member", texts, _members)
 
     def _resolved(self, kind: str, texts: Sequence[str], search: Search) -> tuple[int, ...]:
+        # Only names are looked up: with ids alone no question is asked at all.
         names = [text for text in texts if not _ID.fullmatch(text)]
         found = self._run(lambda questions: _look_up(questions, kind, names, search)) if names else {}
         if problems := [problem for one in found.values() if isinstance(problem := one, str)]:
             raise ConfigError(*problems)
         ids = [int(match[1]) if (match := _ID.fullmatch(text)) else found[text] for text in texts]
+        # Each once, in the order in which they were given.
         return tuple(dict.fromkeys(one for one in ids if isinstance(one, int)))
 
     def _run(self, ask: Callable[[Questions], Awaitable[T]]) -> T:
@@ -164,6 +166,7 @@ async def _look_up(questions: Questions, kind: str, names: Sequence[str], search
 
 def _choose(kind: str, name: str, there: Sequence[Candidate]) -> int | str:
     """Return the one id that a name stands for, or say why it stands for none."""
+    # By id: the same person may be found in several servers.
     ids = {one.id: one for one in there if one.called(name)}
     if len(ids) == 1:
         return next(iter(ids))
@@ -184,6 +187,7 @@ async def _roles(questions: Questions, guild: PartialGuild, name: str) -> list[C
 
 
 async def _members(questions: Questions, guild: PartialGuild, name: str) -> list[Candidate]:
+    # Discord finds by the beginning of a name; `_choose` wants the whole.
     query = urlencode({"query": name, "limit": _FOUND})
     members = await questions.ask(f"/guilds/{guild.id}/members/search?{query}", list[FoundMember])
     return [Candidate(one.user.id, tuple(_names(one)), guild.name) for one in members]

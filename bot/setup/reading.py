@@ -81,6 +81,7 @@ def read_agent(text: str, taken: Collection[str] = ()) -> Agent:
 def split_name(text: str) -> tuple[str, str]:
     """Part ``NAME=`` from what follows; the name is empty where there is none."""
     name, equals, rest = text.strip().partition("=")
+    # Only if it can be a name: a command may have an = in it.
     return (name, rest.strip()) if equals and NAME.fullmatch(name) else ("", text.strip())
 
 
@@ -142,6 +143,7 @@ def _to_be_made(path: str, fixed: Path) -> Workspace:
 
 
 def _cautions(fixed: Path) -> tuple[Finding, ...]:
+    # Allowed all the same: somebody may run a machine for nothing else.
     if fixed in (Path("/"), Path.home()):
         return (warn("workspace", f"{fixed} holds far more than a project: better give agents a directory in it"),)
     return ()
@@ -165,6 +167,7 @@ def read_project(text: str, taken: Collection[str] = (), base: str = "") -> Proj
     try:
         repository = find_project(path)
         branch = base or _base_of(repository)
+        # Asked for its errors: a branch that is not there is found out now, not by the first thread.
         find_base(repository, branch, REMOTE)
     except Unreadable as exc:
         raise ConfigError(f"{path}: {exc}") from exc
@@ -201,5 +204,6 @@ def refuse_controls(text: str) -> None:
     Raises:
         ConfigError: there is such a character.
     """
+    # Halves of characters too, which no file in UTF-8 can hold.
     if not text.isprintable():
         raise ConfigError("there are characters in it that can't be shown, such as a line break: leave them out")

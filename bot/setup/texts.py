@@ -43,6 +43,7 @@ def env_text(answers: Answers, old: str = "") -> str:
     said, parts = set(), []
     for binding in parse_stream(io.StringIO(old)):
         name, text = (binding.key or "").upper(), binding.original.string
+        # As it stands, with its comments and blanks.
         if name not in wanted:
             parts.append(text)
         elif name not in said:  # a second line would go before the first one

@@ -22,6 +22,7 @@ from bot.config import ConfigError
 from bot.files import EnvFile, Unusable, read_text, refusal, user_name
 
 _OURS_ALONE = 0o600
+# New in any case: what is there already may be a link, or have other readers.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -63,6 +64,7 @@ def present_text(path: Path) -> str | None:
         return None
     except OSError as exc:
         raise ConfigError(refusal(path, exc)) from exc
+    # It would be replaced by a file, and what it led to would go on being used by others.
     if stat.S_ISLNK(found.st_mode):
         raise ConfigError(f"{path} is a link to {path.readlink()}: name the file itself with --env-file")
     if not stat.S_ISREG(found.st_mode):
@@ -107,6 +109,7 @@ def write(changes: Sequence[Change], now: datetime) -> list[Path]:
             # All that can fail for want of room comes before anything takes its place.
             ready = [(change, _temporary(change, undo)) for change in changes]
             for change, temporary in ready:
+                # Right before it is replaced: the person may have taken an hour for the last question.
                 if present_text(change.path) != change.old:
                     raise ConfigError(f"{change.path} was changed meanwhile: run `weft init` again")
                 if change.old is not None:
@@ -145,6 +148,7 @@ def _make(path: Path, content: bytes) -> None:
     with open(os.open(path, _NEW, _OURS_ALONE), "wb") as file:  # noqa: PTH123  it has its mode with its descriptor
         file.write(content)
         file.flush()
+        # Before the rename, or a crash may leave the new name with nothing in it.
         os.fsync(file.fileno())
 
 

@@ -23,6 +23,7 @@ def move(env_file: Path, source: str | None, target: str | None) -> None:
 
     A place is a state directory, or the address of a PostgreSQL database. What is in the first one stays there.
     """
+    # In here: `weft --help` has to answer without the database's library.
     from bot.config import EX_SECOND_INSTANCE, ConfigError
     from bot.ops.instance import AlreadyRunning
     from bot.state.moving import run_move

@@ -66,6 +66,7 @@ def run_move(env_file: Path, source: str | None, target: str | None) -> None:
     if target is None and url is None:
         raise ConfigError("name the place with --to, or set WEFT_DATABASE_URL")
     target = target or url or ""
+    # Before anything is opened: whatever a driver says of an address must not show its password.
     configure_logging("error", "auto", Redactor([*_secrets(source), *_secrets(target)]))
     for option, place in (("--from", source), ("--to", target)):
         if "://" in place and (problem := database_problem(place)):
@@ -95,6 +96,7 @@ def _next(target: str, settings: Settings) -> str:
 
 
 async def _move(source: str, target: str) -> dict[str, int]:
+    # Both are held before anything is read, so that what is copied is one moment's state.
     async with _held(source, changes=False) as one, _held(target, changes=True) as other:
         try:
             return await anyio.to_thread.run_sync(_copy, one, other)
@@ -108,6 +110,7 @@ async def _move(source: str, target: str) -> dict[str, int]:
 def _copy(source: Held, target: Held) -> dict[str, int]:
     with _told(source), source.open() as here, _told(target), target.open() as there:
         copied = copy(here, there, source.identity)
+    # Only after the commit: a copy that fails must not leave a directory with the id of another state.
     if source.identity is not None:
         target.adopt(source.identity)
     return copied
@@ -143,6 +146,7 @@ def _held_directory(directory: Path, *, changes: bool) -> Iterator[Held]:
     directory = directory.expanduser()
     if not changes and not (directory / DATABASE).exists():
         raise ConfigError(f"there is no {directory / DATABASE}: name the state directory of the bot")
+    # Before it is held, which makes one.
     known = (directory / IDENTITY).exists()
     try:
         with sole_instance(directory) as identity:
@@ -166,6 +170,7 @@ def _copy_of_file(directory: Path) -> Iterator[sa.Connection]:
     opened = reading.opened(directory / DATABASE, in_use=False)
     with database.faults(), opened as raw, closing(Database(raw)) as file:
         file.check()
+        # The copy, not the file: the old place stays good for the version that has used it.
         file.migrate()
         with file.transaction() as connection:
             yield connection
@@ -201,6 +206,7 @@ async def _held_database(url: str, *, changes: bool) -> AsyncIterator[Held]:
     with anyio.move_on_after(PATIENCE) as waiting:
         try:
             async with hold_lease(url, f"weft state move on {platform.node()}") as lease:
+                # The patience is for the lease alone; copying may take longer.
                 waiting.deadline = float("inf")
                 open_ = partial(_database, url, lambda: lease.epoch, reading=not changes)
                 yield Held(called, found.identity, open_)
