@@ -23,6 +23,7 @@ class Accounts:
 
     def token_of(self, user_id: int) -> str:
         """The token of a person, made when it is first asked for."""
+        # Kept: a page that is loaded again goes on with the token that it has.
         if user_id not in self._tokens:
             token = secrets.token_urlsafe(32)
             self._tokens[user_id] = token

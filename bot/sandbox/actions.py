@@ -54,6 +54,7 @@ class Extras:
 
 def require_send(state: State, who: int, channel: Channel) -> None:
     """Raise where an account may not send into the channel."""
+    # Not a permission: a forum has posts, and nobody can write beside them.
     if channel.type is ChannelType.FORUM:
         raise DiscordError(50024)
     state.require(who, channel, "send_messages_in_threads" if channel.is_thread else "send_messages")
@@ -86,6 +87,7 @@ def _require_reply(state: State, who: int, channel: Channel) -> None:
 
 def draft_of(state: State, who: int, body: Json, uploads: list[Upload], extras: Extras) -> Draft:
     """The message that an account wants to post; raises 50006 or 50035."""
+    # Left out without an error: the rest of the message is posted.
     given = body if who == state.bot.id else {name: body[name] for name in body if name in _OF_PEOPLE}
     draft = make_draft(given, uploads, state.ids, extras.parts)
     if extras.declared is None:
@@ -136,6 +138,7 @@ def delete(state: State, who: int, message: Message) -> None:
 
 def react(state: State, who: int, message: Message, emoji: str) -> None:
     """Add a reaction; joining one that is there takes no right to add reactions."""
+    # By what the message has now: a reaction that nobody has set yet needs another right.
     known = emoji in message.reactions
     needed = ("read_message_history",) if known else ("add_reactions", "read_message_history")
     state.require(who, state.channel(message.channel_id), *needed)

@@ -31,6 +31,7 @@ class Finding:
 
     def is_allowed(self, allow: Collection[int | str | Problem]) -> bool:
         """Whether `allow` names it, by kind, HTTP status or JSON code."""
+        # Without 0, which stands for no status and no code: it would allow everything that has none.
         return bool({self.problem, self.problem.value, self.status, self.code} & {one for one in allow if one})
 
 
@@ -51,6 +52,7 @@ def _problems_of_call(call: RestCall) -> Iterator[Finding]:
     where = f"{call.method} {call.path} -> {call.status} (code {call.code})"
     if call.archived:
         yield Finding(Problem.AFTER_ARCHIVE, where, call.status, call.code)
+    # What a test made fail says nothing of the bot; what it wrote is judged all the same.
     elif call.status >= 400 and not call.injected:
         problem = Problem.RATE_LIMITED if call.status == 429 else Problem.REFUSED
         yield Finding(problem, where, call.status, call.code)
@@ -59,6 +61,7 @@ def _problems_of_call(call: RestCall) -> Iterator[Finding]:
         if isinstance(content, str) and utf16_length(content) > MAX_CONTENT:
             yield Finding(Problem.TOO_LONG, f"{where}: {utf16_length(content)} units")
         allowed = body.get("allowed_mentions")
+        # Missing is the worst of all: Discord then notifies everybody whom a text mentions.
         if not isinstance(allowed, dict) or allowed.get("parse", ["everyone"]):
             yield Finding(Problem.MENTIONS, f"{where}: allowed_mentions is {allowed!r}")
 

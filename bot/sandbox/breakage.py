@@ -112,6 +112,7 @@ class Breakage:
         return "Discord's limits hold." if on else "There are no limits now."
 
     async def _fail(self, _on: bool | None, _channel_id: int | None) -> str:
+        # 503 and not 500: that one discord.py repeats by itself, and the bot would have nothing to show.
         self._faults.next("POST", _MESSAGES, Fault.html(503), FAILURES)
         self._faults.next("PATCH", _MESSAGE, Fault.html(503), FAILURES)
         return f"Its next {FAILURES} posts and {FAILURES} edits fail. Write to it: the answer comes all the same."
@@ -151,12 +152,14 @@ class Breakage:
     async def _mute(self, on: bool | None, channel_id: int | None) -> str:
         if on:
             place = self._place(channel_id)
+            # Threads have no overwrites of their own.
             channel = self._state.channel(place.parent_id) if place.is_thread and place.parent_id else place
             if not channel.in_guild:
                 raise ControlError("Nobody can forbid it in direct messages. Open a channel first.")
             self._muted.append(channel.id)
             self._forbid(channel, deny=_WRITING)
             return f"The bot may not write in #{channel.name} any more."
+        # One that was deleted meanwhile needs nothing given back.
         for channel in [found for one in self._muted if (found := self._state.channels.get(one))]:
             self._forbid(channel, deny=0)
         self._muted.clear()
@@ -164,6 +167,7 @@ class Breakage:
 
     def _forbid(self, channel: Channel, *, deny: int) -> None:
         bits = channel.overwrites.get(self._state.bot.id, Overwrite())
+        # The other bits stay: somebody may have forbidden more than this control does.
         changed = Overwrite(bits.allow, bits.deny & ~_WRITING | deny)
         channels.overwrite(self._state, channel, self._state.bot.id, changed)
 

@@ -77,6 +77,7 @@ class Cdn:
         name = request.match_info["name"]
         self.requests.append(CdnRequest(name, request.headers.copy(), str(request.rel_url)))
         fault = self._faults.get(name)
+        # Before the signature: tests of downloads ask for an answer whatever the address is.
         if fault is not None and fault.left > 0:
             fault.left -= 1
             return web.Response(status=fault.status, headers=fault.headers)
@@ -94,6 +95,7 @@ class Cdn:
 
     def _find(self, wanted: str) -> Attachment | None:
         file_id = int(wanted) if wanted.isascii() and wanted.isdigit() else 0
+        # By id alone, as the signed path holds the rest.
         return self._state.files.get(file_id) or self._state.handed.get(file_id)
 
     async def _send(self, request: web.Request, attachment: Attachment) -> web.StreamResponse:
@@ -119,6 +121,7 @@ def _part(request: web.Request, attachment: Attachment) -> web.Response:
     try:
         wanted = request.http_range
     except ValueError:
+        # As one that can't be met, which is answered with 416 below.
         wanted = slice(size, None)
     if wanted.start is None and wanted.stop is None:
         return web.Response(body=attachment.content, headers=headers)

@@ -29,6 +29,7 @@ def add_channel(
 
 def open_dm(state: State, user_id: int) -> Channel:
     """The bot's direct message channel with a user, made on first use."""
+    # Nobody writes to somebody who is not in the guild; raises 10007.
     state.member(user_id)
     for channel in state.channels.values():
         if channel.type is ChannelType.DM and user_id in channel.member_ids:
@@ -51,6 +52,7 @@ def start_thread(
         parent_id=parent_id,
         owner_id=owner_id,
         auto_archive_minutes=checks.check_auto_archive(body.get("auto_archive_duration")),
+        # Discord sets this when a thread is made, too.
         archived_at=state.wall(),
         member_ids=frozenset({owner_id}),
         applied_tags=_applied_tags(state.channels[parent_id], body.get("applied_tags")),
@@ -100,6 +102,7 @@ def change(state: State, channel: Channel, fields: dict[str, Any]) -> Channel:
     if fields.get("archived", channel.archived) != channel.archived:
         fields = {**fields, "archived_at": state.wall()}
     changed = replace(channel, **fields)
+    # No event: Discord tells of no change where nothing changed.
     if changed == channel:
         return channel
     state.put_channel(changed)
@@ -130,6 +133,7 @@ def patch_fields(state: State, channel: Channel, body: Json) -> dict[str, Any]:
                 fields[name] = _boolean(body[name], name)
         if "auto_archive_duration" in body:
             fields["auto_archive_minutes"] = checks.check_auto_archive(body["auto_archive_duration"])
+        # In one request a thread may be opened and renamed; an archived one takes nothing else.
         opens = fields.get("archived", channel.archived) is False
         if channel.archived and not opens and fields.keys() - {"archived", "locked"}:
             raise DiscordError(50083)
@@ -170,8 +174,10 @@ def _publish_members(state: State, thread: Channel, change_json: Json) -> None:
 
 def delete(state: State, channel: Channel) -> None:
     """Remove a channel with its messages and threads."""
+    # Without an event for each: Discord tells of the channel alone.
     for thread in [one for one in state.channels.values() if one.parent_id == channel.id]:
         state.drop_channel(thread.id)
+    # Described before it is dropped: of a thread that is gone no messages can be counted.
     shape = objects.channel_json(state, channel)
     state.drop_channel(channel.id)
     if not channel.is_thread:

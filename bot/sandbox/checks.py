@@ -41,6 +41,7 @@ _EMBED_LIMITS = {"title": 256, "description": 4096}
 
 def utf16_length(text: str) -> int:
     """The length in UTF-16 code units."""
+    # Halves of surrogate pairs too: JSON can hold them, so they must not break the count.
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
@@ -59,6 +60,7 @@ def check_nonce(nonce: object) -> str | int | None:
     """A nonce of up to 25 characters or digits."""
     if nonce is None:
         return None
+    # A bool is an int in Python, and none in JSON.
     if not isinstance(nonce, int | str) or isinstance(nonce, bool) or len(str(nonce)) > MAX_NONCE:
         raise InvalidForm("nonce", f"Must be {MAX_NONCE} or fewer in length.", "NONCE_TYPE_STRING_TOO_LONG")
     return nonce
@@ -143,6 +145,7 @@ def _check_custom_id(component: Json) -> None:
 
 
 def _check_unique_ids(components: list[Json]) -> None:
+    # Over all rows: two buttons in different ones may not share an id either.
     counted = Counter(one["custom_id"] for one in walk(components) if "custom_id" in one)
     for custom_id, count in counted.items():
         if count > 1:
@@ -158,6 +161,7 @@ def check_embeds(value: object) -> list[Json]:
         raise InvalidForm("embeds", f"Must be {MAX_EMBEDS} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
     if sum(_embed_text(embed) for embed in value) > MAX_EMBED_TEXT:
         raise InvalidForm("embeds", f"Embed size exceeds maximum size of {MAX_EMBED_TEXT}", "MAX_EMBED_SIZE_EXCEEDED")
+    # Discord adds the type where it is left out.
     return [{"type": "rich", **embed} for embed in value]
 
 
@@ -185,6 +189,7 @@ def check_auto_archive(value: object) -> int:
     """The minutes after which a thread is archived."""
     if value is None:
         return 1440
+    # Both: 60.0 is in the set as well.
     if value not in AUTO_ARCHIVE_MINUTES or not isinstance(value, int):
         raise InvalidForm("auto_archive_duration", "Value must be one of (60, 1440, 4320, 10080).")
     return value
@@ -227,6 +232,7 @@ def _check_options(options: list[Json], path: str) -> None:
         reason = "Sub-command and sub-command group option types are mutually exclusive to all other types"
         raise InvalidForm(path, reason, "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID")
     needed = [bool(option.get("required")) for option in options]
+    # Reversed, as True sorts after False: the required ones come first.
     if needed != sorted(needed, reverse=True):
         reason = "Required options must be placed before non-required options"
         raise InvalidForm(path, reason, "APPLICATION_COMMAND_OPTIONS_REQUIRED_INVALID")

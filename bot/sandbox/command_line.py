@@ -88,6 +88,7 @@ class CommandLineApi:
         if wanted is None:
             return self._channel_id
         for channel in self._state.channels.values():
+            # A shell has either at hand.
             if str(wanted) in (str(channel.id), channel.name):
                 return channel.id
         raise LookupError(f"no channel {wanted!r}")
@@ -123,6 +124,7 @@ def answering(handler: Callable[[web.Request], Awaitable[Any]]) -> Callable[[web
     async def answer(request: web.Request) -> web.Response:
         try:
             return web.json_response(await handler(request))
+        # All that a body of the wrong shape can raise: whoever types by hand wants a line, no page of an error.
         except (DiscordError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
             return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=400)
 

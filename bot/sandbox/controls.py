@@ -94,6 +94,7 @@ class Controls:
             UnknownControl: there is none of that id.
             ControlError: it cannot be done now.
         """
+        # Added ones first, as in `described`.
         control = self._added.get(control_id) or self._own.get(control_id)
         if control is None:
             raise UnknownControl(control_id)
@@ -107,6 +108,7 @@ class Controls:
             text = await control.run(on, channel_id)
         finally:
             self._busy.discard(control_id)
+        # Only once it was done: a switch that failed stays where it was.
         if control.kind is Kind.SWITCH and on is not None:
             self._on[control_id] = on
             self._changed()

@@ -94,6 +94,7 @@ def attach(name: str, content: bytes, new_id: Callable[[], int]) -> Attachment:
     """
     if len(name) > MAX_FILE_NAME:
         raise InvalidForm("attachments", f"Must be {MAX_FILE_NAME} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
+    # As text first: a half of a surrogate pair would break the address.
     name = _UNSAFE_IN_NAMES.sub("_", name.encode("utf-8", "replace").decode())
     guessed, _ = mimetypes.guess_type(name)
     return Attachment(new_id(), name, content, guessed or "application/octet-stream")
@@ -129,6 +130,7 @@ def make_changes(
     changes: dict[str, object] = {}
     flags = message.flags
     if body.get("flags") is not None:
+        # The one flag that an edit can take away; the others are the message's for ever.
         kept = message.flags & ~MessageFlags.SUPPRESS_EMBEDS
         changes["flags"] = flags = kept | check_flags(body["flags"])
     if "content" in body:
@@ -141,6 +143,7 @@ def make_changes(
         kept_files = _kept(body, message)
         changes["attachments"] = (*kept_files, *_uploaded(body, uploads, new_id))
     _check_v2_parts(flags, str(changes.get("content", message.content)), changes.get("embeds", message.embeds))
+    # With what stays: an edit may take the text away where a file remains.
     parts = [changes.get(name, getattr(message, name)) for name in ("components", "embeds", "attachments")]
     checks.check_not_empty(str(changes.get("content", message.content)), *parts)
     return changes
@@ -152,6 +155,7 @@ def check_flags(value: object) -> int:
         return 0
     if not isinstance(value, int):
         raise InvalidForm("flags", "Must be an integer.")
+    # Others are dropped without an error.
     return value & int(_SETTABLE)
 
 
@@ -176,6 +180,7 @@ def _kept(body: Json, message: Message) -> tuple[Attachment, ...]:
 
 def kept_components(components: list[Json]) -> list[Json]:
     """The tree with what the client left out; ids that it chose are kept."""
+    # Of the whole tree: an id given to one part must not be drawn for another.
     taken = {one["id"] for one in walk(components) if one.get("id")}
     free = (number for number in count(1) if number not in taken)
     return [_kept_component(one, free) for one in components]

@@ -65,6 +65,7 @@ class InvalidForm(DiscordError):
         self.path = path
         self.reason = reason
         self._kind = kind
+        # The code's own message names no field, and this is what a failing test prints.
         self.args = (f"400 (code 50035): {path}: {reason}",)
 
     def body(self) -> Json:

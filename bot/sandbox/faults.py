@@ -107,6 +107,7 @@ class Faults:
         for armed in self._armed:
             if armed.method == method and armed.path.search(path):
                 armed.left -= 1
+                # Used up in the moment it is taken: two requests at once must not share the last one.
                 self._armed = [one for one in self._armed if one.left > 0]
                 return armed.fault
         return Fault.delay(self.slow_seconds) if self.slow_seconds else None

@@ -125,6 +125,7 @@ class Gateway:
     async def shut_down(self) -> None:
         """Close every connection for good and take no new one."""
         self._out = True
+        # Wakes those whom a cut keeps waiting, or the end would wait for the cut.
         self._ended.set()
         self._close(list(self._connections), 1001)
         with anyio.move_on_after(CLOSE_WAIT_SECONDS):
@@ -158,6 +159,7 @@ class Gateway:
     def dispatch(self, event: Event) -> None:
         """Send an event to all whom it concerns; what `hold_back` names waits for the bot's next MESSAGE_CREATE."""
         self.people.dispatch(event)
+        # After the people: faults are the bot's alone.
         if self._losing or not for_bot(self._state, event):
             return
         if event.name in self.hold_back:
@@ -167,6 +169,7 @@ class Gateway:
         copies = 2 if takers and self.duplicate_next > 0 else 1
         self.duplicate_next -= copies - 1
         for session in takers * copies:
+            # By each session's own intents, as two clients of one bot may have others.
             hidden = event.masked is not None and not session.intents & Intents.MESSAGE_CONTENT
             session.send(event.name, event.masked if hidden and event.masked is not None else event.data)
         if event.name == "MESSAGE_CREATE":
@@ -190,6 +193,7 @@ class Gateway:
         send, receive = anyio.create_memory_object_stream[Json | Close](FRAMES_WAITING)
         connection = Connection(request, send)
         self._connections.append(connection)
+        # HELLO comes before anything is read: a client says nothing until then.
         connection.push({"op": 10, "d": {"heartbeat_interval": int(self.heartbeat_seconds * 1000)}})
         close_code = ABNORMAL_CLOSURE
         try:
@@ -233,6 +237,7 @@ class Gateway:
                 return int(message.data or ABNORMAL_CLOSURE)
             if message.type in (WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return ABNORMAL_CLOSURE
+            # Not ended here: the close is in the queue behind what was pushed, and the client answers it.
             if message.type is not WSMsgType.TEXT or len(message.data) > MAX_FRAME:
                 connection.push(Close(DECODE_ERROR))
                 continue
@@ -250,6 +255,7 @@ class Gateway:
         if op == 1:
             if not self.silent or connection.of_person:
                 connection.push({"op": 11})
+        # What comes between our close and the client's is from a session that is over.
         elif connection.detached:
             return
         elif op in (2, 6) and isinstance(data, dict):
@@ -267,6 +273,7 @@ class Gateway:
             connection.push(Close(AUTHENTICATION_FAILED))
         elif connection.session is not None:
             connection.push(Close(ALREADY_AUTHENTICATED))
+        # From here on it is a person's, and no fault of the bot's connections hits it.
         elif account != self._state.bot:
             connection.of_person = True
             self.people.authenticate(connection, account, data, resume=resume, url=self.url)
@@ -280,6 +287,7 @@ class Gateway:
         if not isinstance(intents, int) or intents & ~KNOWN_INTENTS:
             connection.push(Close(INVALID_INTENTS))
             return
+        # Only these need a grant; the others are anybody's.
         if intents & ~self.granted_intents & int(PRIVILEGED_INTENTS):
             connection.push(Close(DISALLOWED_INTENTS))
             return
@@ -294,6 +302,7 @@ class Gateway:
         self._note_ready()
 
     def _remember(self, session: Session) -> None:
+        # Oldest first, as a dict keeps its order; one with a connection is never forgotten.
         idle = [key for key, one in self.sessions.items() if one.connection is None]
         for key in idle[: max(0, len(self.sessions) + 1 - SESSIONS_KEPT)]:
             del self.sessions[key]
@@ -319,6 +328,7 @@ class Gateway:
             connection.push({"op": 9, "d": False})
             return
         self.resumes += 1
+        # A session has one connection: the old one may be half dead without knowing it.
         if session.connection is not None:
             session.connection.drop()
             self._detach(session.connection)
@@ -353,6 +363,7 @@ class Gateway:
         connection.detached = True
         if session is not None:
             session.connection = None
+        # A new event: those who wait for `ready` from now on wait for the next connection.
         if not self.connected and self.ready.is_set():
             self.ready = anyio.Event()
             self._state.changes.note()
@@ -366,6 +377,7 @@ class Gateway:
             self._state.changes.note()
             return
         self.close_codes.append(close_code)
+        # Any other code leaves the session for a RESUME.
         if connection.session is not None and close_code in (1000, 1001):
             self.sessions.pop(connection.session.id, None)
         self._detach(connection)

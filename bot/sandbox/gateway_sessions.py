@@ -66,6 +66,7 @@ class Session:
 
     def send(self, name: str, data: Json) -> None:
         """Number an event, keep it, and send it where a connection is open."""
+        # Numbered even while nobody is connected, or a RESUME would not bring it.
         self.sequence += 1
         frame = {"op": 0, "t": name, "s": self.sequence, "d": data}
         self.events.append(frame)
@@ -75,6 +76,7 @@ class Session:
     def has_all_since(self, sequence: object) -> bool:
         """Whether no event after that number was forgotten."""
         first_kept = self.events[0]["s"] if self.events else 1
+        # The one before the first kept is enough: the client has it already.
         return isinstance(sequence, int) and sequence >= first_kept - 1
 
     def resume(self, connection: Connection, sequence: int) -> None:
@@ -93,6 +95,7 @@ def reset(request: web.BaseRequest) -> None:
         return
     raw = transport.get_extra_info("socket")
     if raw is not None:
+        # Linger of 0: closing then sends a reset, where it would otherwise end the connection in order.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 

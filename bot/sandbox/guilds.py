@@ -95,6 +95,7 @@ def _limits() -> Json:
 
 def guild_event_json(state: State, who: int, *, all_members: bool) -> Json:
     """The whole guild, as GUILD_CREATE carries it."""
+    # Without the members' intent a bot gets itself alone.
     people = [one for one in state.members.values() if not one.left] if all_members else [state.members[who]]
     return {
         **guild_json(state),
@@ -121,6 +122,7 @@ def channels_json(state: State, who: int) -> list[Json]:
 
 def active_threads(state: State, who: int) -> list[Channel]:
     """The open threads, oldest first: the bot gets all, people those that they see."""
+    # Discord's list of active threads, and GUILD_CREATE, have no archived ones.
     open_ones = [one for one in state.threads() if not one.archived]
     return [one for one in open_ones if who == state.bot.id or state.sees(who, one)]
 

@@ -52,6 +52,7 @@ class PostIndex:
             middle = bisect_left(ids, int(query["around"]))
             start = max(0, middle - limit // 2)
             return ids[start : start + limit]
+        # A copy in each case: a page must not change under whoever reads it.
         return ids[-limit:]
 
     def _has(self, ids: list[int], message_id: int) -> bool:

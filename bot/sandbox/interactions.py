@@ -144,6 +144,7 @@ class Interaction:
 
     def note_answer(self, kind: CallbackType, now: float) -> None:
         """Take the first answer."""
+        # Or the client would be told of a failure after the success.
         if self.deadline is not None:
             self.deadline.cancel()
         self.kind = kind
@@ -229,10 +230,12 @@ class Interactions:
             raise DiscordError(10062)
         if interaction.acked:
             raise DiscordError(40060)
+        # Both: the timer may be late on a busy loop, and without a client there is none.
         if interaction.timed_out or self.state.clock() - interaction.created > ACKNOWLEDGE_SECONDS:
             raise DiscordError(10062)
         kind = interaction.callback_type(body.get("type"))
         data = body.get("data") or {}
+        # Before it counts as answered: an answer that is refused for its form may be given again.
         message = self._carry_out(interaction, kind, data, uploads)
         interaction.note_answer(kind, self.state.clock())
         self._tell_answer(interaction, kind, data)
@@ -320,6 +323,7 @@ class Interactions:
         return message
 
     def _edit(self, message: Message, data: Json, uploads: list[Upload]) -> Message:
+        # What was deferred is filled by its first edit: nobody is thinking any more.
         shown = replace(message, flags=message.flags & ~int(MessageFlags.LOADING))
         changes = {"flags": shown.flags, **make_changes(data, uploads, shown, self.state.ids)}
         return messages.edit(self.state, message, changes, data.get("allowed_mentions"))
@@ -343,6 +347,7 @@ class Interactions:
     def by_token(self, application_id: int, token: str) -> Interaction:
         """The answered interaction whose token is still valid; raises 10015 or 50027."""
         interaction = self._by_token.get(token)
+        # Before the first answer there is no webhook, as with Discord.
         if interaction is None or application_id != self.state.application_id or not interaction.acked:
             raise DiscordError(10015)
         if self.state.clock() - interaction.created > TOKEN_SECONDS:
@@ -362,6 +367,7 @@ class Interactions:
         """`@original` or a followup by its id; raises 10008."""
         if name == "@original":
             return self._original(interaction)
+        # Its own messages only: the token gives no right over others.
         known = {one.id for one in interaction.followups} | {interaction.original_id}
         message = self.state.messages.get(int(name)) if name.isdigit() and int(name) in known else None
         if message is None:
@@ -393,6 +399,7 @@ class Interactions:
 def _command_name(data: Json) -> str:
     """What the command is called, with its sub-commands."""
     names, level = [data["name"]], data
+    # A sub-command, or a group of them, is always alone on its level.
     while level.get("options") and level["options"][0]["type"] in (1, 2):
         level = level["options"][0]
         names.append(level["name"])

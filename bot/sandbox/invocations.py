@@ -87,6 +87,7 @@ def command_data(state: State, command: Json, inner: Sequence[str], values: Mapp
         data["guild_id"] = command["guild_id"]
     resolved: Json = {}
     data["options"] = _nest(state, command, inner, values, resolved)
+    # Only where there is something: Discord leaves it out as well.
     return {**data, "resolved": resolved} if resolved else data
 
 
@@ -116,6 +117,7 @@ def _options(state: State, declared: Mapping[str, Json], values: Mapping[str, An
 def _value(state: State, option: Json, value: Any, resolved: Json) -> Any:
     kind = option["type"]
     if kind == MENTIONABLE:
+        # Ids never repeat, so the id says which of the two it is.
         kind = ROLE if int(value) in state.roles else USER
     if kind == ATTACHMENT:
         name, content = value
@@ -147,6 +149,7 @@ def _check_bounds(option: Json, value: Any) -> None:
     text = option["type"] == STRING
     size = utf16_length(value) if text else value
     least, most = option.get("min_length" if text else "min_value"), option.get("max_length" if text else "max_value")
+    # A text has a limit even if the command names none.
     most = MAX_STRING if text and most is None else most
     if (least is not None and size < least) or (most is not None and size > most):
         raise ValueError(f"{option['name']!r} takes {least} to {most}, not {size}")

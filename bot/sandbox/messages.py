@@ -48,6 +48,7 @@ def post(
     if earlier is not None:
         return earlier
     reference_id = _reference_id(state, channel, draft)
+    # Not before the nonce: a repeated try must not open a thread that was archived since.
     admit_message(state, channel, author_id)
     message = Message(
         id=state.ids() if message_id is None else message_id,
@@ -67,6 +68,7 @@ def post(
     )
     state.put_message(message)
     if draft.nonce is not None and draft.enforce_nonce:
+        # By author: two bots may draw the same one.
         state.nonces[author_id, str(draft.nonce)] = (state.clock(), message.id)
     publish_message(state, "MESSAGE_CREATE", message)
     return message
@@ -99,6 +101,7 @@ def _reference_id(state: State, channel: Channel, draft: Draft) -> int | None:
         return None
     message_id = int(draft.reference["message_id"])
     original = state.messages.get(message_id)
+    # One that only somebody else sees is as unknown as one that is not there.
     if original is not None and original.channel_id == channel.id and not original.ephemeral:
         return message_id
     if draft.reference.get("fail_if_not_exists", True):
@@ -135,6 +138,7 @@ def edit(
         raise DiscordError(50083)
     fields: dict[str, Any] = {**changes, "edited_at": state.wall()}
     if "content" in changes:
+        # Mentions are found anew, since they are those of the text as it is now; nobody is notified of an edit.
         found = find_mentions(str(changes["content"]), allowed_mentions)
         fields |= _mention_fields(state, channel, message.author_id, found)
     edited = state.put_message(replace(message, **fields))
@@ -156,6 +160,7 @@ def unfurl(state: State, message: Message) -> None:
 
 def delete(state: State, message: Message) -> None:
     """Remove a message."""
+    # First: whoever is woken by the event must not find it any more.
     state.drop_message(message.id)
     data = {"id": str(message.id), **_place(state, message.channel_id)}
     if message.ephemeral:
@@ -181,6 +186,7 @@ def react(state: State, message: Message, user_id: int, emoji: str) -> None:
     if state.channel(message.channel_id).archived:
         raise DiscordError(50083)
     users = message.reactions.get(emoji, frozenset())
+    # No event for what was there already.
     if user_id in users:
         return
     state.put_message(replace(message, reactions={**message.reactions, emoji: users | {user_id}}))

@@ -30,6 +30,7 @@ def check_modal(data: Json) -> None:
         raise InvalidForm("data.components", f"Must be between 1 and {MAX_ROWS} in length.", "BASE_TYPE_BAD_LENGTH")
     for index, part in enumerate(parts):
         _check_part(part, f"data.components.{index}")
+    # Over all parts: what is sent back is told apart by these alone.
     counted = Counter(field["custom_id"] for field in fields_of(parts))
     if repeated := [custom_id for custom_id, count in counted.items() if count > 1]:
         reason = f"Component custom id cannot be duplicated: {repeated[0]}"
@@ -114,6 +115,7 @@ def _filled_in(field: Json, values: Filled) -> Json:
     """What is sent for a field: what stands in it where the user leaves it alone."""
     given = values.get(field["custom_id"])
     if field["type"] == TEXT_INPUT:
+        # A client sends every field, also those that nobody touched.
         typed = given if isinstance(given, str) else field.get("value") or ""
         _check_typed(field, typed)
         return {"value": typed}

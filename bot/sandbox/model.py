@@ -62,6 +62,7 @@ class Intents(IntFlag):
     MESSAGE_CONTENT = 1 << 15
 
 
+# All that Discord knows, not only those that gate something here: others are refused at the login.
 KNOWN_INTENTS = sum(1 << bit for bit in (*range(17), 20, 21, 24, 25))
 PRIVILEGED_INTENTS = Intents.GUILD_MEMBERS | Intents.GUILD_PRESENCES | Intents.MESSAGE_CONTENT
 
@@ -86,6 +87,7 @@ PERMISSIONS: Mapping[str, int] = {
 ADMINISTRATOR = PERMISSIONS["administrator"]
 ALL_PERMISSIONS = sum(PERMISSIONS.values())
 _WITHHELD = PERMISSIONS["mention_everyone"] | PERMISSIONS["manage_guild"] | ADMINISTRATOR
+# As in a new server: without what could harm others.
 EVERYONE_PERMISSIONS = ALL_PERMISSIONS & ~_WITHHELD
 
 

@@ -142,6 +142,7 @@ def _thread_json(state: State, thread: Channel, who: int) -> Json:
         "flags": 0,
         "message_count": state.posts.replies(thread.id),
         "total_message_sent": state.posted.get(thread.id, 0),
+        # Discord stops counting there.
         "member_count": min(len(thread.member_ids), 50),
         "rate_limit_per_user": 0,
         "last_message_id": state.last_message_id(thread.id),
@@ -228,6 +229,7 @@ def message_json(state: State, message: Message, who: int | None = None) -> Json
         "embeds": message.embeds,
         "components": message.components,
     }
+    # The parts of a test come last: they may replace anything, to see what the bot makes of it.
     return shape | _optional_parts(state, message, who) | message.parts
 
 
@@ -290,6 +292,7 @@ def message_event_json(state: State, message: Message, who: int | None = None) -
 
 def masked(state: State, message: Message, shape: Json) -> Json:
     """The same object for an application that may not read this message's content."""
+    # What Discord shows without the intent as well: a bot's own words, and those that mention it.
     own = message.author_id == state.bot.id or state.bot.id in message.mentions
     if own or not state.channels[message.channel_id].in_guild:
         return shape
@@ -308,6 +311,7 @@ def _signed(state: State, path: str) -> str:
 def may_be_read(state: State, path: str, query: Mapping[str, str]) -> bool:
     """Whether an address still gives its file."""
     expires, seal = query.get("ex", ""), query.get("hm", "")
+    # Before the time is read: only what was sealed is known to be a number.
     genuine = hmac.compare_digest(seal.encode(), _seal(state, path, expires).encode())
     return genuine and state.wall() < int(expires, 16)
 

@@ -67,8 +67,10 @@ class Page:
 
     async def _serve(self, request: web.Request, path: str) -> web.Response:
         kind = _TYPES.get(path.rpartition(".")[2])
+        # By what is allowed: a list of what is not would miss something.
         if kind is None or not all(_PART.fullmatch(part) for part in path.split("/")):
             raise web.HTTPNotFound
+        # In a thread: a slow disk must not hold up the gateway, which is on the same loop.
         content = await anyio.to_thread.run_sync(self._read, path, abandon_on_cancel=True)
         if content is None:
             raise web.HTTPNotFound

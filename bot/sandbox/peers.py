@@ -17,6 +17,7 @@ def user_of_peer(request: web.Request) -> int | None:
     """The user id of the socket that a request came from; None where the system does not tell."""
     if request.transport is None:
         return None
+    # Seen from the peer, whose row in the table it is: its own address is local there.
     ends = request.transport.get_extra_info("peername"), request.transport.get_extra_info("sockname")
     for table, prefix in _TABLES.items():
         local, remote = (_address(prefix, host, port) for host, port in ends)

@@ -157,6 +157,7 @@ class Person:
 
     def _message(self, message: Message | int) -> Message:
         """The message's present state, ephemeral ones too; raises 10008."""
+        # By id, as the caller's record may be an older state of it.
         current = self.state.messages.get(_message_id(message))
         if current is None:
             raise DiscordError(10008)
@@ -191,6 +192,7 @@ def add_member(state: State, user: User, role_ids: Iterable[int] = ()) -> Member
 def remove_member(state: State, user_id: int) -> None:
     """Take a member out of the guild."""
     member = state.member(user_id)
+    # Kept, since their messages are still there and name them.
     member.left, member.role_ids = True, ()
     data = {"guild_id": str(state.guild_id), "user": objects.user_json(member.user)}
     state.publish(Event("GUILD_MEMBER_REMOVE", data, Intents.GUILD_MEMBERS))

@@ -49,6 +49,7 @@ class PeopleSessions:
             if session.who not in forms:
                 forms[session.who] = for_person(self._state, event, session.who)
             data = forms[session.who]
+            # None is remembered like a form: two pages of one person ask once.
             if data is not None:
                 session.send(event.name, data)
                 _note_place(session, event)
@@ -105,6 +106,7 @@ class PeopleSessions:
             del self._sessions[key]
         self._sessions[session.id] = session
         connection.session = session
+        # Before READY, which shows just these places.
         session.seen = self._seen(account.id)
         inside = session.seen is not None
         ready: Json = {

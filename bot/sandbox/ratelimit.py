@@ -84,6 +84,7 @@ class Limiter:
         key = f"{account}/{key}" if account else key
         if name not in GLOBAL_EXEMPT and self.limit_global:
             everyone = self._window(GLOBAL, account, now)
+            # The global limit first: a request that it refuses counts in no other window.
             if everyone.used >= GLOBAL.limit:
                 return Verdict(GLOBAL, 0, everyone.ends - now, "global", everyone.ends - now)
             everyone.used += 1
@@ -100,6 +101,7 @@ class Limiter:
         if rename:
             hidden = self._window(RENAME, key, now)
             if hidden.used >= RENAME.limit:
+                # The headers say that there is room, as Discord's do: a client can't see this limit coming.
                 return Verdict(rule, max(remaining, 1), left, "shared", hidden.ends - now)
             hidden.used += 1
         return Verdict(rule, remaining, left)
@@ -107,6 +109,7 @@ class Limiter:
     def _window(self, rule: Rule, key: str, now: float) -> _Window:
         """The open window, or one that opens with this request."""
         window = self._windows.get((rule.name, key))
+        # A fixed window that begins with the first request, not a sliding one.
         if window is None or now >= window.ends:
             window = _Window(now + rule.seconds * self.mode.value, 0)
             self._windows[(rule.name, key)] = window

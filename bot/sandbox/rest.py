@@ -88,6 +88,7 @@ class Call:
     def id(self, name: str) -> int:
         """A path parameter as an id, 0 where it is none."""
         text = self.params[name]
+        # 0 is nobody's, so that it ends as an unknown one.
         return int(text) if text.isdigit() else 0
 
 
@@ -146,6 +147,7 @@ class Pipeline:
         """Register the routes under the API's prefix."""
         for route in routes:
             app.router.add_route(route.method, PREFIX + route.path, self._handler(route))
+        # Last: aiohttp takes the first route that fits.
         app.router.add_route("*", PREFIX + "/{tail:.*}", self._handler(Route("*", "", _unknown_route, "unknown")))
 
     def _handler(self, route: Route) -> Callable[[web.Request], Any]:
@@ -182,6 +184,7 @@ class Pipeline:
         body, uploads = await _read_body(request)
         outcome.body = body
         outcome.archived = self._aims_at_archived(request, route)
+        # Before what a route may refuse: that costs as much of the limit as what succeeds.
         refused = self._limit(request, route, caller, body, outcome)
         if refused is not None:
             return refused
@@ -191,6 +194,7 @@ class Pipeline:
         if not is_bot:
             _check_body(body)
         call = Call(self._backend, caller, dict(request.match_info), dict(request.query), body, uploads)
+        # Last, so that a fault is not used up by a request that never reaches its route.
         fault = self._backend.faults.take(request.method, request.path) if is_bot else None
         if fault is None:
             return _reply_response(route.handler(call))
@@ -219,6 +223,7 @@ class Pipeline:
         if fault.kind is FaultKind.DELAY:
             await anyio.sleep(fault.seconds)
             return _reply_response(route.handler(call))
+        # It took effect and nobody hears of it: what a nonce is for.
         if fault.kind is FaultKind.RESET_AFTER:
             route.handler(call)
         if fault.kind in (FaultKind.RESET_AFTER, FaultKind.RESET_BEFORE):

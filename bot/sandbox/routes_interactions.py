@@ -69,6 +69,7 @@ def _known(call: Call, scope: str) -> Json:
 
 def _registered(state: State, scope: str, wanted: Json) -> Json:
     kind = wanted.get("type", 1)
+    # One that is replaced keeps its id, by which clients know it.
     same = [one for one in state.commands.get(scope, []) if (one["name"], one["type"]) == (wanted["name"], kind)]
     command: Json = {
         "id": same[0]["id"] if same else str(state.ids()),

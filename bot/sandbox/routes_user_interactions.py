@@ -65,6 +65,7 @@ def _interact(call: Call) -> Reply:
     if str(form.get("application_id")) != str(state.application_id):
         raise DiscordError(10002)
     channel = state.channel(_snowflake(form.get("channel_id"), "channel_id"))
+    # Before the form: its errors tell nothing to those who do not see the place.
     state.require(call.who, channel)
     if channel.in_guild and str(form.get("guild_id")) != str(state.guild_id):
         raise DiscordError(10004)
@@ -85,6 +86,7 @@ def _interact(call: Call) -> Reply:
 def _client(call: Call) -> Client:
     """Whom to tell how it goes on: one session of the caller, or all where none is named."""
     session_id, nonce = call.form.get("session_id"), check_nonce(call.form.get("nonce"))
+    # Only one's own: an answer sent to another session could show somebody else what is ephemeral.
     if session_id is not None and not call.backend.gateway.people.has(call.who, str(session_id)):
         raise InvalidForm("session_id", "Unknown session", "BASE_TYPE_CHOICES")
     return Client(None if session_id is None else str(session_id), None if nonce is None else str(nonce))
@@ -128,6 +130,7 @@ def _submit(call: Call, channel: Channel, data: Json, client: Client) -> None:
         opened_by = interactions.get(_snowflake(data.get("id"), "data.id"))
     except KeyError:
         raise DiscordError(10062) from None
+    # A client may still show the modal of an earlier press.
     if opened_by.channel_id != channel.id or (opened_by.response or {}).get("custom_id") != data.get("custom_id"):
         raise LookupError("that is not the modal that was opened")
     user_interactions.submit(interactions, call.who, opened_by, _filled(data.get("components") or []), client)

@@ -93,6 +93,7 @@ class FakeDiscord:
         self.state = State(clock, wall, ids, self.guild_id, bot, owner.id, self.application_id)
         self._accounts = Accounts(self.state, self.token)
         self.gateway = Gateway(self.state, self._accounts)
+        # Set afterwards: the gateway is made with the state, which tells it of events.
         self.state.publish = self.gateway.dispatch
         self.state.roles[self.guild_id] = Role(self.guild_id, "@everyone", EVERYONE_PERMISSIONS)
         self.faults = Faults()
@@ -132,6 +133,7 @@ class FakeDiscord:
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
         await site.start()
         self._port = self._runner.addresses[0][1]
+        # Only now is the port known; until here every request is refused.
         self._guard.listen_on(self._port)
         self.state.base_url = f"http://127.0.0.1:{self._port}"
         self.gateway.url = self.gateway_url
@@ -141,6 +143,7 @@ class FakeDiscord:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with anyio.CancelScope(shield=True):
+            # First: the runner would wait for websockets that nobody ends.
             await self.gateway.shut_down()
             if self._runner is not None:
                 await self._runner.cleanup()
@@ -346,6 +349,7 @@ class FakeDiscord:
         """Throw the bot out of the guild: it gets no more events from there, and 50001 for what it asks."""
         gone = {"id": str(self.guild_id)}
         self.state.publish(Event("GUILD_DELETE", gone, Intents.GUILDS, only=self.bot_user.id))
+        # After the event, or the bot would not be told.
         self.state.removed = True
 
     async def delete_message(self, message_id: int) -> None:
@@ -447,6 +451,7 @@ class FakeDiscord:
                 for message in log[seen:]:
                     if message.channel_id == channel_id and not message.ephemeral and pred(message):
                         return message
+                # Before the wait, with no await in between: a change that comes meanwhile is not missed.
                 seen = len(log)
                 await self.state.changes.wait()
 

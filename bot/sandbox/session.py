@@ -73,6 +73,7 @@ class PageSession:
     def tell(self) -> None:
         """Tell all pages how things are, if that has changed."""
         state = self._state_json()
+        # Asked at every change of a connection, most of which change nothing that is shown.
         if state != self._told:
             self._told = state
             self._gateway.tell_people(STATE_EVENT, state)
@@ -122,6 +123,7 @@ class PageSession:
             on, place = body.get("on"), body.get("channel_id")
             text = await self.controls.run(
                 request.match_info["id"],
+                # What is no truth value is none: `Controls.run` says what is wanted.
                 on if isinstance(on, bool) else None,
                 int(place) if place else None,
             )

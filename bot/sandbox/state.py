@@ -40,6 +40,7 @@ class Snowflakes:
     def __call__(self) -> int:
         """The next id."""
         stamp = (int(self._wall() * 1000) - DISCORD_EPOCH_MS) << 22
+        # By one where the time stands still or was set back: the order of ids is that of messages.
         self._last = max(stamp, self._last + 1)
         return self._last
 
@@ -127,6 +128,7 @@ class State:
         """The message in that channel that everyone sees; raises 10003 or 10008."""
         self.channel(channel_id)
         message = self.messages.get(message_id)
+        # In the path of another channel an id is unknown, or a caller could read what they may not see.
         if message is None or message.channel_id != channel_id or message.ephemeral:
             raise DiscordError(10008)
         return message
@@ -166,6 +168,7 @@ class State:
         if granted & ADMINISTRATOR:
             return granted
         parent = self.channels.get(channel.parent_id) if channel.parent_id is not None else None
+        # The parent's first; a thread has none of its own, and a channel no parent here.
         for place in (parent, channel):
             granted = granted if place is None else self._overwritten(granted, user_id, place)
         return granted
@@ -222,6 +225,7 @@ class State:
         self._keep_files(message)
         self.messages[message.id] = message
         timeline = self.timelines.setdefault(message.id, [])
+        # Only texts: reactions and flags make records, too.
         if not timeline or timeline[-1][1] != message.content:
             timeline.append((self.clock(), message.content))
         self.changes.note(message)
@@ -236,6 +240,7 @@ class State:
 
     def drop_message(self, message_id: int) -> None:
         """Forget a message and wake those who wait; an unknown id changes nothing."""
+        # The files go, the timeline stays: tests look at what was shown before.
         message = self.messages.pop(message_id, None)
         if message is not None:
             self.posts.remove(message.channel_id, message_id)

@@ -20,6 +20,7 @@ def start_from_message(state: State, who: int, message: Message, body: Json) -> 
     if parent.is_thread or not parent.in_guild:
         raise DiscordError(50024)
     state.require(who, parent, "create_public_threads", "read_message_history")
+    # The flag stays when the thread is deleted: no message gets a second one.
     if message.flags & MessageFlags.HAS_THREAD or message.id in state.channels:
         raise DiscordError(160004)
     kind = ChannelType.PUBLIC_THREAD

@@ -108,6 +108,7 @@ def usable_commands(state: State, who: int, channel: Channel | None = None) -> l
 
 
 def _require_command(state: State, who: int, channel: Channel, command: Json) -> None:
+    # First, so that a place that somebody does not see is unknown, whatever the command.
     state.require(who, channel, "use_application_commands")
     # The same list as the one that clients are offered: what is not in it can't be used by its id either.
     if command not in usable_commands(state, who, channel):

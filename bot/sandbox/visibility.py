@@ -63,6 +63,7 @@ def seen_places(state: State, who: int) -> frozenset[int]:
 def appearing(state: State, who: int, channel_id: int) -> tuple[str, Json] | None:
     """The event by which a person learns of a place that they see from now on; none of an archived thread."""
     channel = state.channels[channel_id]
+    # Clients ask for these when somebody looks for them.
     if channel.is_thread and channel.archived:
         return None
     name = "THREAD_CREATE" if channel.is_thread else "CHANNEL_CREATE"
