@@ -256,6 +256,7 @@ def read_settings(env_file: Path | None = None, token: str | None = None) -> Rea
     places = {name: f"{env_file}, line {line}" for name, line in file.lines.items()}
     # After the file, as the values: the environment goes first.
     places |= {name.upper(): "environment" for name, value in os.environ.items() if value}
+    # A token that was handed over stands in neither place.
     if given:
         places.pop(TOKEN_VARIABLE, None)
     settings, faults = _understood(env_file, first)
@@ -297,6 +298,7 @@ def unknown_names(names: Iterable[str], settings: Settings, places: Mapping[str,
     short = {one.removeprefix("WEFT_"): one for one in known}
     given = _given_by_name(settings)
     for name in names:
+        # What agents are given by name may be called anything, even like a setting.
         if not is_ours(name) or name in known | NOT_SETTINGS or named({name: ""}, given):
             continue
         near = nearest(name.removeprefix("WEFT_"), short)

@@ -77,6 +77,7 @@ class Agent:
         finally:
             self._wire.close()
             for _, thread in list(self._turns.values()):
+                # Bounded: a turn that hangs must not keep the process, which has nobody left to talk to.
                 thread.join(LEAVE_LIMIT)
 
     def _receive(self, line: bytes) -> None:
@@ -87,6 +88,7 @@ class Agent:
             return
         if not isinstance(message, dict):
             self._wire.fail(None, INVALID_REQUEST, "not a JSON-RPC message")
+        # An answer to a request of ours; whatever else has no method is ignored there.
         elif "method" not in message:
             self._wire.resolve(message)
         elif "id" in message:
@@ -104,6 +106,7 @@ class Agent:
             else:
                 result = handler(params)
                 self._wire.respond(request_id, result)
+                # After the answer: before it the client does not know the session.
                 if method in OPENING:
                     self._tell_commands(str(result.get("sessionId") or params.get("sessionId")))
         except Refused as exc:
@@ -195,9 +198,11 @@ class Agent:
         turn = Turn(self._wire, session, request_id, prompt_text(prompt), self._pace, brought)
         thread = threading.Thread(target=self._play, args=(turn,), daemon=True)
         with self._wire.changed:
+            # Looked at and put in under one lock: the turn before may be leaving the map at this moment.
             if session.id in self._turns:
                 raise Refused(INVALID_REQUEST, "a turn of this session is still running")
             self._turns[session.id] = turn, thread
+        # Outside of the lock, which the new thread wants as well.
         thread.start()
 
     def _play(self, turn: Turn) -> None:
@@ -250,6 +255,7 @@ def pace(value: str) -> float:
         factor = float(value)
     except ValueError:
         return 1.0
+    # `float` takes "nan" and "inf", with which a pause would have no end.
     return factor if math.isfinite(factor) and factor >= 0 else 1.0
 
 

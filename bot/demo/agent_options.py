@@ -22,6 +22,7 @@ _VALUES: dict[str, dict[str, tuple[str, str]]] = {
     EFFORT: {"low": ("Low", "thinks no less than high"), "high": ("High", "thinks no more than low")},
 }
 _CATEGORIES = {MODE: "mode", MODEL: "model", EFFORT: "thought_level"}
+# Only those whose scene makes something of what follows.
 _HINTS = {
     "say": "what to say",
     "write": "what to write down",

@@ -140,6 +140,7 @@ def scene_for(request: Request) -> Scene:
         # Several people's messages in one prompt come as "name: text".
         for words in (line, re.sub(r"^\s*[^\s:]+:\s+", "", line)):
             found = re.match(r"\s*/?([a-z]+)\b[\s:,]*(.*)", words, re.IGNORECASE)
+            # The first line with a keyword, not the first line: people begin with a greeting.
             if found and (scene := SCENES.get(found[1].lower())):
                 return scene(replace(request, rest=found[2].strip()))
     return everything(request)
@@ -181,6 +182,7 @@ def question(_: Request) -> Scene:
     if chosen is None:
         yield Say("Then I leave the button as it is.")
         return
+    # What was typed goes before what was pressed: only who wants neither of the colours types.
     yield Say(f"**{chosen.get('other') or chosen.get('colour') or 'No'}** it is. One more thing.\n")
     form: JSON = {
         "name": {"type": "string", "title": "Name", "minLength": 2, "maxLength": 40, "default": "Send"},
@@ -272,6 +274,7 @@ def draw(request: Request) -> Scene:
     """Draw a picture and hand it out."""
     folder = request.cwd / request.brought.folder
     folder.mkdir(parents=True, exist_ok=True)
+    # Made here: a file in the package would be in every wheel.
     (folder / PICTURE_NAME).write_bytes(_picture(320, 200))
     yield Say("I drew this for you.")
 
@@ -409,11 +412,13 @@ def _write(request: Request, name: str, new: str) -> Generator[Step, str, str]:
     call |= {"content": [diff], "locations": [{"path": str(path)}]}
     yield Show({"sessionUpdate": "tool_call", **call})
     chosen = ALLOW_ALWAYS if request.trusted else (yield Ask(call))
+    # Anything else is a no, a cancelled request and an option that nobody offered among them.
     if chosen not in (ALLOW_ONCE, ALLOW_ALWAYS):
         yield _change(tool_id, status="failed")
         return f"I did not write `{name}`, since I was not allowed to"
     yield _change(tool_id, status="in_progress")
     yield Pause(0.3)
+    # The words are a person's, and may hold halves of surrogate pairs.
     path.write_text(new, encoding="utf-8", errors="replace")
     yield _change(tool_id, status="completed", content=[diff])
     return f"I wrote `{name}`"

@@ -83,6 +83,7 @@ class Sessions:
         copied = dataclasses.replace(
             session, id=uuid.uuid4().hex, cwd=cwd, history=list(session.history), chosen=dict(session.chosen)
         )
+        # What was allowed to one conversation is not allowed to its copy.
         copied.trusted = False
         self._sessions[copied.id] = copied
         return copied
@@ -121,17 +122,20 @@ class Sessions:
         part = path.with_suffix(".part")
         try:
             part.write_text(json.dumps(dataclasses.asdict(session)))
+            # In one step: another process may list the sessions at this moment.
             part.replace(path)
         except OSError as exc:
             sys.stderr.write(f"session not saved: {exc}\n")
 
     def _read(self, session_id: str) -> Session | None:
+        # The id comes from the client, and becomes a part of a path.
         if self._directory is None or not _SESSION_ID.fullmatch(session_id):
             return None
         try:
             session = Session(**json.loads((self._directory / f"{session_id}.json").read_text()))
         except (OSError, ValueError, TypeError):
             return None
+        # JSON has no tuples.
         session.history = [(role, text) for role, text in session.history]
         # A file of an earlier version has no choices, one of a later version others.
         known = {option: value for option, value in session.chosen.items() if offered(option, value)}

@@ -79,6 +79,7 @@ class Turn:
         """End the turn at its next step; may be called from any thread, more than once."""
         with self._wire.changed:
             self._cancelled = True
+            # Whatever the turn waits for: a pause and an open request end alike.
             self._wire.changed.notify_all()
 
     def run(self, save: Callable[[Session], None]) -> Outcome:
@@ -92,6 +93,7 @@ class Turn:
         save(self.session)
         outcome = self._outcome()
         self.session.history.append(("agent", "".join(self._said)))
+        # Also of a turn that was cancelled or failed, as with real agents.
         self.session.cost += self.session.price
         save(self.session)
         self._show_usage()
@@ -117,6 +119,7 @@ class Turn:
         with contextlib.closing(scene), contextlib.suppress(StopIteration):  # how a generator says that it is done
             step = next(scene)
             while True:
+                # A cancel is noticed between two steps even where none of them waits.
                 self._pause(0)
                 step = scene.send(self._do(step))
 
@@ -140,6 +143,7 @@ class Turn:
             case Fail(message):
                 raise TurnFailed(message)
             case Crash(code):
+                # No tidying up: it is to look like a crash.
                 os._exit(code)
         return ""
 
@@ -176,6 +180,7 @@ class Turn:
         self._wire.wait(lambda: self._cancelled or self._wire.answer(number) is not None)
         if self._cancelled:
             self._wire.wait(lambda: self._wire.answer(number) is not None, ANSWER_LIMIT)
+            # Whatever was answered: a turn that is cancelled does nothing more.
             raise TurnCancelled
         return self._wire.answer(number) or {}
 

@@ -63,6 +63,7 @@ class Wire:
         """Take an answer of the client; one that nobody asked for is ignored."""
         with self.changed:
             number = message.get("id")
+            # `True` is an int in Python, and would be taken for 1.
             if type(number) is int and number in self._open:
                 self._open.remove(number)
                 self._answers[number] = message
@@ -79,6 +80,7 @@ class Wire:
             WireClosed: the client went away meanwhile.
         """
         with self.changed:
+            # The end of the client wakes every wait: no thread may outlive it.
             self.changed.wait_for(lambda: self.closed or ready(), seconds)
             if self.closed:
                 raise WireClosed
@@ -93,7 +95,9 @@ class Wire:
     def _send(self, message: JSON) -> None:
         line = json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n"
         try:
+            # Another lock than `changed`: a client that reads slowly must not keep turns from being cancelled.
             with self._writing:
+                # A pipe may take less than a whole line.
                 while line:
                     line = line[os.write(self._fd, line) :]
         except BrokenPipeError as exc:

@@ -50,6 +50,7 @@ class Assignment:
 
     @classmethod
     def from_line(cls, line: Line) -> Assignment:
+        # JSON has no tuples.
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in line.items()
         }

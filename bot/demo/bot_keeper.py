@@ -80,6 +80,7 @@ class BotProcess:
 
     def _take(self, line: Line) -> None:
         if "answer" in line:
+            # Kept even if nobody waits any more: there are as many as buttons were pressed.
             self._answers[line["answer"]] = line
             self._answered.set()
             self._answered = anyio.Event()
@@ -98,6 +99,7 @@ class BotProcess:
         Raises:
             Refused: it can't do that, or does not answer.
         """
+        # By number: an answer that comes too late must not be taken for that of the next request.
         number = next(self._numbers)
         await self.tell({"request": number, **request})
         with anyio.move_on_after(ANSWER_LIMIT):
@@ -111,6 +113,7 @@ class BotProcess:
     async def hang_up(self) -> None:
         """Have it end soon; at once as long as it has not begun."""
         if self.begun:
+            # The end of its input is the word to end in order: see `bot_life`.
             await self._stdin.aclose()
         else:
             self.kill()
@@ -124,6 +127,7 @@ class BotProcess:
         """Wait for its end; return its exit code, or less than 0 for the signal that killed it."""
         code = await self._process.wait()
         self.ended.set()
+        # After the event: closing pipes may take a moment, and nobody need wait for that.
         await self._process.aclose()
         return code
 
@@ -179,6 +183,7 @@ class BotKeeper:
                 what = f"The bot could not start: {why}" if why else f"The bot has ended by itself (exit status {code})"
                 self._tell(f"{what.rstrip('.')}. Choose “Restart the bot” to try again.")
                 await self._again.wait()
+            # Before the start: what is asked for from here on is about the next bot.
             self._again = anyio.Event()
             self._tell(self._note)
             async with started_bot() as process:
@@ -211,6 +216,7 @@ class BotKeeper:
             if not bot.ended.is_set():
                 bot.kill()
                 code = await bot.gone()
+            # In an orderly end the bot has ended its agents itself.
             if code != 0 and bot.begun:
                 await self._end_agents()
             tasks.cancel_scope.cancel()
@@ -230,6 +236,7 @@ class BotKeeper:
     async def restart(self) -> str:
         """End the bot in order and start it again; return a sentence for a person."""
         bot = self._bot
+        # Before its end, or `run` would take that for one that nobody wanted.
         self._again.set()
         if bot.ended.is_set():
             return "The bot starts."

@@ -84,6 +84,7 @@ class Lines:
 
 async def _live(lines: Lines) -> None:
     requests = lines.read()
+    # Only the first line; the rest is read by `_work`, with the same iterator.
     async for first in requests:
         await _work(Assignment.from_line(first), lines, requests)
         return  # nothing more is read: an orderly end comes before the end of the pipe
@@ -118,6 +119,7 @@ async def _work(assignment: Assignment, lines: Lines, requests: AsyncIterator[Li
             else:
                 # Nobody is there any more, and perhaps no Discord: its last words would be waited for in vain.
                 bot.dispatcher.hurry()
+                # Not awaited: it strikes only if the orderly end takes too long.
                 _leave_in_time(assignment.mark)
             tasks.cancel_scope.cancel()
 
@@ -154,6 +156,7 @@ async def _know_places(assignment: Assignment, settings: Settings) -> None:
 
     People may write as soon as the page is there. A bot reads on where it has been before, and here that is everywhere.
     """
+    # Only at the first start: later ones know from the state how far they have read.
     if (settings.state_dir / DATABASE).exists():
         return
     places = [SeenPlace(one, assignment.guild_id, seen=one) for one in assignment.channels]

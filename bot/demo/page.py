@@ -148,6 +148,7 @@ async def page_stage(
 
         discord = FakeDiscord(rate_limits=rate_limits or RateLimits.REAL, port=port, requests_kept=REQUESTS_KEPT)
         try:
+            # By hand, so that an OSError of the body is not taken for one of the port.
             await discord.__aenter__()
         except OSError as exc:
             raise PortUnusable(exc.strerror) from exc
@@ -169,6 +170,7 @@ async def _on_stage(
     for person, character in zip(cast.people, CHARACTERS, strict=True):
         discord.introduce(person, role=character.role, note=character.note)
     discord.tour = [one.to_json() for one in TOUR]
+    # The token goes through the pipe: command lines and environments are shown to every process of the user.
     keeper = BotKeeper(process, _assignment(discord, cast, argv, root), functools.partial(_tell, discord), hurried)
     _add_controls(discord, keeper)
     async with anyio.create_task_group() as tasks:

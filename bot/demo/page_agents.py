@@ -28,6 +28,7 @@ async def page_agents(assignment: Assignment, settings: Settings) -> tuple[Agent
     try:
         project = await known_project(Path(assignment.root), settings.state_dir)
     except NoProject as exc:
+        # The demo goes on without: most of it can be tried all the same.
         return known, f"Threads have no project to work on here, since {exc}."
     places = (*assignment.channels, *assignment.forums)
     return replace(known, projects={project.name: project}, channel_projects=dict.fromkeys(places, project.name)), ""

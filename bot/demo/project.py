@@ -46,6 +46,7 @@ async def known_project(root: Path, state_dir: Path) -> Project:
     # Its first commit is the last thing that is made.
     if (path / ".git" / "refs" / "heads" / BASE).exists():
         return _project(path, state_dir)
+    # What a start that was killed has left half made.
     await anyio.to_thread.run_sync(functools.partial(shutil.rmtree, path, ignore_errors=True))
     return await make_project(root, state_dir)
 
@@ -87,6 +88,7 @@ async def _run(program: str, path: Path, arguments: tuple[str, ...]) -> None:
             await anyio.run_process(
                 [program, *arguments],
                 cwd=path,
+                # A home in which there is no configuration of anybody's.
                 env=_ENVIRONMENT | {"HOME": str(path)},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,

@@ -78,6 +78,7 @@ async def _play(argv: tuple[str, ...], act: Callable[[Stage], Awaitable[int]], w
     async def listen(scope: CancelScope) -> None:
         nonlocal code
         async for number in signals:
+            # Set before the cancel, which keeps `act` from returning one.
             code = _SIGNALLED + number
             scope.cancel()
 
@@ -132,6 +133,7 @@ async def press_buttons(on_stage: Stage, thread_id: int, permission: Permission,
 
         await discord.wait_for(card_is_open, timeout=math.inf)
         message_id, button = found[0]
+        # Before the press: the card is still there when the bot answers, and would be pressed again.
         pressed[message_id] = button.label
         await press(discord, message_id, button)
 
@@ -162,4 +164,5 @@ def choice(options: list[PermissionOption], permission: Permission) -> Permissio
     """Return the first option that allows once, or the one that rejects."""
     if permission is Permission.REJECT:
         return rejecting(options)
+    # Never one that allows for good: nobody has agreed to that.
     return next((option for option in options if option.kind == "allow_once"), None)

@@ -42,6 +42,7 @@ class StageSettings(Settings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take the caller's values only."""
+        # Neither the environment nor a `.env`: they may be those of a real bot.
         return (init_settings,)
 
 
@@ -92,6 +93,7 @@ async def stage(
     """
     with tempfile.TemporaryDirectory(prefix="weft-demo-") as temporary:
         root = directory or Path(temporary)
+        # Around the bot: at its end it still edits messages.
         async with FakeDiscord(rate_limits=rate_limits) as discord:
             invited = invite(discord) if invite else {}
             settings = stage_settings(
@@ -106,6 +108,7 @@ async def stage(
             wanted = RunSettings(discord.token, known)
             async with running_bot(settings, wanted) as bot:
                 on_stage = Stage(discord, bot, settings, problem)
+                # Before it is ready: no outcome may come before somebody listens.
                 bot.dispatcher.deliveries.listeners.append(on_stage.record)
                 with anyio.fail_after(_READY_LIMIT):
                     await bot.ready.wait()

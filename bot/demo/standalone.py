@@ -24,6 +24,7 @@ def serve_sandbox(port: int, rate_limits: str) -> int:
     """
     try:
         return anyio.run(functools.partial(_serve, port, _LIMITS[rate_limits]))
+    # First, since it is an OSError, too.
     except BrokenPipeError:
         raise  # nobody reads what is printed any more
     except OSError as exc:

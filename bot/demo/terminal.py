@@ -138,6 +138,7 @@ class Terminal:
 
     async def _last_outcomes(self) -> None:
         async with anyio.create_task_group() as tasks:
+            # Whichever comes first: all outcomes, or a question that nobody is left to answer.
             tasks.start_soon(self._until_asked, tasks.cancel_scope)
             for prompt in self._prompts:
                 await self._stage.outcome(prompt)
@@ -167,6 +168,7 @@ class Terminal:
         if not 1 <= number <= len(buttons):
             self._screen.tell(f"choose 1 to {len(buttons)}" if len(buttons) > 1 else "there is only 1 to choose")
             return
+        # Before the press, so that a number that follows at once is for the next card.
         self._pressed.add(message_id)
         await self._tell(await press(self._discord, message_id, buttons[number - 1]))
 
@@ -221,6 +223,7 @@ class Terminal:
             for message in self._discord.messages(thread.id)
             if message.id not in self._pressed and (buttons := card_buttons(message))
         ]
+        # One of the present thread first, then the latest: that is what a person has just read.
         return max(cards, key=lambda card: card[:2])[1:] if cards else None
 
 
@@ -244,7 +247,7 @@ def is_for_weft(message: Message) -> bool:
 
 async def input_lines() -> AsyncIterator[str]:
     """Yield the lines of standard input without their white space; waiting for one can be cancelled."""
-    number, rest = _input_number(), b""
+    number, rest = None if sys.stdin is None else sys.stdin.fileno(), b""
     while number is not None:
         with suppress(PermissionError):  # a file can't be waited for, and need not be
             await anyio.wait_readable(number)
@@ -252,12 +255,9 @@ async def input_lines() -> AsyncIterator[str]:
         *lines, rest = (rest + data).split(b"\n")
         for line in lines if data else [*lines, rest]:
             yield line.decode(errors="replace").strip()
+        # After the lines: the last one may have no end.
         if not data:
             return
-
-
-def _input_number() -> int | None:
-    return None if sys.stdin is None else sys.stdin.fileno()
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class LivePrinter:
 
     def show(self, message: Message, names: Mapping[int, str]) -> str:
         """Return the text to print for a new state of a message; nothing for what people wrote themselves."""
+        # What people typed is on the screen already.
         if message.author_id != self.bot_id or message.loading:
             return ""
         content = named(message.content, names)
@@ -136,6 +137,7 @@ class LivePrinter:
         buttons = card_buttons(message)
         if not buttons or message.id in self._asked:
             return ""
+        # Once: each edit of a card would print its choices again.
         self._asked.add(message.id)
         return self.line_end() + "".join(f"  {number}) {one.label}\n" for number, one in enumerate(buttons, 1))
 

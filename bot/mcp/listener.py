@@ -142,7 +142,8 @@ class ToolListener:
                 if allowed:
                     report.outcome, reply = await self._answered(offer, thread, call, stream)
                 else:
-                    report.outcome, reply = "busy", self._too_many()
+                    text = f"{self.limits.at_once} calls are under way already: wait for one of them."
+                    report.outcome, reply = "busy", answer(text, error=True)
                 if reply is not None:
                     await self._send(stream, reply)
 
@@ -195,9 +196,6 @@ class ToolListener:
             self._running[thread] -= 1
             if not self._running[thread]:
                 del self._running[thread]
-
-    def _too_many(self) -> Answer:
-        return answer(f"{self.limits.at_once} calls are under way already: wait for one of them.", error=True)
 
     async def _answered(self, offer: Offer, thread: int, call: Call, stream: SocketStream) -> tuple[str, Answer | None]:
         """Carry out a call while its caller and its session are there; return the outcome and what the model reads."""

@@ -135,6 +135,7 @@ class Metrics(Observer):
     def turn_finished(self, report: TurnReport) -> None:
         self._turns.labels(report.lane, report.outcome).inc()
         self._duration.labels(report.lane).observe(report.seconds)
+        # Of a prompt that an earlier run accepted nobody knows when it came.
         if report.waited is not None:
             self._wait.labels(report.lane).observe(report.waited)
 
@@ -247,7 +248,10 @@ def _nodes(nodes: Sequence[NodeHealth]) -> Iterator[Metric]:
         "weft_node_agents": ("Agents on a machine of an engine.", lambda node: node.running),
         "weft_node_places": ("Agents that the machine takes at most.", lambda node: node.places),
         "weft_node_free_memory_bytes": ("Memory that further agents may take.", lambda node: node.free_memory),
-        "weft_node_up": ("1 while the machine can be reached and takes agents.", _is_up),
+        "weft_node_up": (
+            "1 while the machine can be reached and takes agents.",
+            lambda node: int(node.reachable and not node.reason),
+        ),
     }
     for name, (text, value) in families.items() if nodes else ():
         family = GaugeMetricFamily(name, text, labels=("engine", "node"))
@@ -256,10 +260,6 @@ def _nodes(nodes: Sequence[NodeHealth]) -> Iterator[Metric]:
             if (found := value(node)) is not None:
                 family.add_metric((node.engine, node.name), found)
         yield family
-
-
-def _is_up(node: NodeHealth) -> int:
-    return int(node.reachable and not node.reason)
 
 
 _STATES = ("live", "starting", "closing")

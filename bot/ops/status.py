@@ -53,6 +53,7 @@ def run_status(env_file: Path) -> int:
         ConfigError: the settings can't be understood.
     """
     address = load_settings(env_file).health
+    # Wrong usage, not an unhealthy bot: monitoring must not take one for the other.
     if address is None:
         click.echo(
             "weft: WEFT_HEALTH is not set: set it, such as to 127.0.0.1:9464, and restart the bot",
@@ -83,6 +84,7 @@ async def ask(address: Address, limit: float = ANSWER_LIMIT) -> Health:
             # Not elsewhere: what answers may be anything.
             async with asking as session, session.get(url, allow_redirects=False) as answer:
                 return Health.model_validate_json(await answer.read())
+    # First, as a time-out is an OSError, too.
     except TimeoutError as exc:
         raise NoAnswer(f"no answer from {address} within {limit:g} s: the bot is stuck or very busy") from exc
     except OSError as exc:
@@ -131,6 +133,7 @@ def _parts(parts: Parts) -> list[str]:
         *(_line("Node", _node(node)) for node in parts.nodes),
         *(_line("Lane", f"{name}: {_lane(lane)}") for name, lane in parts.lanes.items()),
         _line("Queues", _queues(parts.queues)),
+        # Only where there are some: most bots have none.
         *([_line("Schedules", _schedules(parts.schedules))] if parts.schedules != ScheduleHealth() else []),
         _line("Messages", _outcomes(parts.outcomes)),
         _line("Store", _store(parts)),

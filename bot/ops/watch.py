@@ -63,6 +63,7 @@ class LoopLag:
     def note(self, late: float) -> None:
         """Take a lateness in."""
         now = self._clock()
+        # First, or the lateness would be counted to the window that is over.
         self._turn(now)
         self.last, self._worst, self._ticked = late, max(self._worst, late), now
         self._observe(late)
@@ -121,6 +122,7 @@ class LiveWatch(Watch):
         self._redact = redact
         self._watched: Watched | None = None
         self._standby: StandbyHealth | None = None
+        # Both clocks: people read the one, and how long it has been up must not jump with it.
         self._started, self._began = datetime.now(UTC), anyio.current_time()
 
     def stand_by(self, standby: StandbyHealth | None) -> None:
@@ -159,6 +161,7 @@ async def watching(address: str | None, redact: Callable[[str], str]) -> AsyncIt
     Raises:
         AddressUnusable: the address can't be listened on.
     """
+    # Nothing is measured then, and the library of the metrics is not even imported.
     if address is None:
         yield Watch()
         return

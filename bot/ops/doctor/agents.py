@@ -32,12 +32,11 @@ async def check_agents(agents: Mapping[str, LaunchSpec], limits: ConnectionLimit
     findings: list[Finding] = []
     for number, (name, spec) in enumerate(agents.items()):
         found = await check_agent(name, spec, limits, redact)
-        findings += found if number == 0 else [_milder(finding) for finding in found]
+        if number:
+            fails = Verdict.FAIL
+            found = [dataclasses.replace(one, verdict=Verdict.WARN) if one.verdict is fails else one for one in found]
+        findings += found
     return findings
-
-
-def _milder(finding: Finding) -> Finding:
-    return dataclasses.replace(finding, verdict=Verdict.WARN) if finding.verdict is Verdict.FAIL else finding
 
 
 async def check_agent(name: str, spec: LaunchSpec, limits: ConnectionLimits, redact: Redact = str) -> list[Finding]:
@@ -180,6 +179,7 @@ def _option(result: SessionResult, category: str) -> tuple[list[str], str] | Non
 def _values(options: Any) -> Iterator[str]:
     """Give the values of a list of options, those in groups as well."""
     for option in options if isinstance(options, list) else ():
+        # A group has no value, only further options.
         if isinstance(option, dict) and isinstance(option.get("value"), str):
             yield option["value"]
         elif isinstance(option, dict) and "value" not in option:

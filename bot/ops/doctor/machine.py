@@ -221,6 +221,7 @@ async def _unit(systemctl: str, manager: str) -> Finding | None:
 def unit_finding(manager: str, properties: Mapping[str, str]) -> Finding | None:
     """Judge a unit by what ``systemctl show`` says of it; None if it is not installed."""
     load, active, result = (properties.get(name, "") for name in ("LoadState", "ActiveState", "Result"))
+    # Empty where systemctl has said nothing at all.
     if load in ("", "not-found"):
         return None
     state = f"{active} ({properties.get('SubState', '')}), {properties.get('UnitFileState') or 'not enabled'}"

@@ -94,7 +94,7 @@ def check_modes(state_dir: Path, env_file: Path) -> Iterator[Finding]:
     loose = [f"{path} ({_mode(path):04o})" for path in _kept(state_dir) if _mode(path) & _OTHERS]
     if loose:
         yield warn("modes", f"others may use {', '.join(loose)}: chmod 700 the directory, 600 the files")
-    if env_file.is_file() and _mode(env_file) & _OTHERS and _holds_token(env_file):
+    if env_file.is_file() and _mode(env_file) & _OTHERS and dotenv_values(env_file).get("DISCORD_TOKEN"):
         yield warn("modes", f"{env_file} holds the token and others may read it: chmod 600 {env_file}")
 
 
@@ -105,10 +105,6 @@ def _kept(state_dir: Path) -> list[Path]:
 
 def _mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
-
-
-def _holds_token(env_file: Path) -> bool:
-    return bool(dotenv_values(env_file).get("DISCORD_TOKEN"))
 
 
 # --- where agents reach the bot ---------------------------------------------------------------------------------
