@@ -215,7 +215,6 @@ _LANE_FIELDS = frozenset({"max_agents", "sessions_per_process", "lane_main", "la
 
 
 def setting_names() -> frozenset[str]:
-    """Return the names of all settings."""
     return frozenset(_variable(name) for name in Settings.model_fields)
 
 

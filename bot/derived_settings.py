@@ -85,7 +85,6 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 def turn_limits(settings: Settings) -> TurnLimits:
-    """Return the limits of a prompt turn."""
     return TurnLimits(
         liveness=settings.liveness_interval,
         hard_timeout=settings.hard_timeout,
@@ -113,7 +112,6 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def work_limits(settings: Settings) -> WorkLimits:
-    """Return the limits of the work."""
     return WorkLimits(
         turn=turn_limits(settings),
         pacing=Pacing(interval=settings.edit_interval),

@@ -66,8 +66,6 @@ KINDS: Mapping[str, EngineKind] = {
 
 @dataclass(frozen=True, slots=True)
 class EngineProfile:
-    """An engine in the settings."""
-
     name: str
     kind: str
     settings: BaseModel

@@ -232,7 +232,6 @@ class WeftClient(discord.Client):
     # --- messages ---
 
     async def on_message_payload(self, message: Json) -> None:
-        """Take a message in."""
         # Nothing is awaited here: another message of the thread would overtake this one.
         post, place_known = self._read(message)
         if post is None or self.user is None:

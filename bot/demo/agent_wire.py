@@ -40,7 +40,6 @@ class Wire:
         self._send({"method": method, "params": params})
 
     def update(self, session_id: str, update: JSON) -> None:
-        """Send a ``session/update``."""
         self.notify("session/update", {"sessionId": session_id, "update": update})
 
     def respond(self, request_id: Any, result: JSON) -> None:

@@ -65,7 +65,6 @@ class Stage:
         self._changed = anyio.Event()
 
     async def outcome(self, message_id: int) -> Outcome:
-        """Wait for the outcome of a message."""
         while message_id not in self.outcomes:
             await self._changed.wait()
         return self.outcomes[message_id]

@@ -97,5 +97,4 @@ class CommandStampFile:
         self.path.unlink(missing_ok=True)
 
     def write(self, stamp: str) -> None:
-        """Keep ``stamp``."""
         self.path.write_text(stamp)

@@ -92,7 +92,6 @@ class _Refusal(asyncio.Protocol):
     """Closes a connection that is one too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close it."""
         transport.close()
 
 

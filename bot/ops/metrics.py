@@ -164,7 +164,6 @@ class Metrics(Observer):
         self._store.observe(seconds)
 
     def loop_late(self, seconds: float) -> None:
-        """Count how late the loop came."""
         self._lag.observe(seconds)
 
     # What is read
@@ -186,7 +185,6 @@ class StateCollector(Collector):
         self._look = look
 
     def collect(self) -> Iterable[Metric]:
-        """Return the state as metrics."""
         # Once, so that the numbers of one scrape are of one moment.
         health = self._look()
         yield InfoMetricFamily("weft", "The bot.", {"version": health.version, "python": platform.python_version()})

@@ -59,7 +59,6 @@ class Standby:
         self.waits = False
 
     def wait(self, waiting: LeaseWait) -> None:
-        """Say for whom."""
         self.waits = True
         self._watch.stand_by(StandbyHealth(leader=waiting.leader, trouble=waiting.trouble))
         text, notifier = self._redactor.text(status_line(waiting)), self._supervisor.notifier

@@ -32,7 +32,6 @@ class Breakage:
         self._muted: list[int] = []
 
     def controls(self) -> list[Control]:
-        """All of them."""
         return [*self._of_the_connection(), *self._of_discord(), *self._of_a_place()]
 
     # -- the connection --------------------------------------------------------------------------------------------

@@ -30,8 +30,6 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class CdnRequest:
-    """A request for a file."""
-
     name: str
     headers: CIMultiDict[str] = field(repr=False)
     address: str

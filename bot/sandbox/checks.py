@@ -154,7 +154,6 @@ def _check_unique_ids(components: list[Json]) -> None:
 
 
 def check_embeds(value: object) -> list[Json]:
-    """The embeds of a message."""
     if value is None:
         return []
     if not isinstance(value, list) or len(value) > MAX_EMBEDS:
@@ -178,7 +177,6 @@ def _embed_text(embed: Json) -> int:
 
 
 def check_thread_name(value: object, path: str = "name") -> str:
-    """A channel or thread name."""
     if not isinstance(value, str) or not 1 <= utf16_length(value.strip()) <= MAX_THREAD_NAME:
         reason = f"Must be between 1 and {MAX_THREAD_NAME} in length."
         raise InvalidForm(path, reason, "BASE_TYPE_BAD_LENGTH")

@@ -53,7 +53,6 @@ class DiscordError(Exception):
         super().__init__(f"{self.status} (code {code}): {self.message}")
 
     def body(self) -> Json:
-        """The JSON body of the answer."""
         return {"message": self.message, "code": self.code}
 
 

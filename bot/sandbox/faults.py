@@ -94,7 +94,6 @@ class Faults:
         self._armed.append(_Armed(method.upper(), re.compile(path_regex), fault, times))
 
     def clear(self) -> None:
-        """Disarm all."""
         self._armed.clear()
 
     @property

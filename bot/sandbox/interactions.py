@@ -138,7 +138,6 @@ class Interaction:
         return str(text)
 
     def note_followup(self, message: Message) -> None:
-        """Take a followup."""
         self.followups.append(message)
         self._followed.set()
 

@@ -159,7 +159,6 @@ def unfurl(state: State, message: Message) -> None:
 
 
 def delete(state: State, message: Message) -> None:
-    """Remove a message."""
     # First: whoever is woken by the event must not find it any more.
     state.drop_message(message.id)
     data = {"id": str(message.id), **_place(state, message.channel_id)}

@@ -92,7 +92,6 @@ EVERYONE_PERMISSIONS = ALL_PERMISSIONS & ~_WITHHELD
 
 
 def permission_bits(names: Iterable[str]) -> int:
-    """The bits of permissions by their names."""
     bits = 0
     for name in names:
         bits |= PERMISSIONS[name]
@@ -101,8 +100,6 @@ def permission_bits(names: Iterable[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An account."""
-
     id: int
     name: str
     bot: bool = False
@@ -155,12 +152,10 @@ class Channel:
 
     @property
     def is_thread(self) -> bool:
-        """Whether this is a thread."""
         return self.type in THREAD_TYPES
 
     @property
     def in_guild(self) -> bool:
-        """Whether this belongs to the guild."""
         return self.type is not ChannelType.DM
 
 

@@ -35,7 +35,6 @@ def timestamp(seconds: float) -> str:
 
 
 def user_json(user: User) -> Json:
-    """A user object."""
     return {
         "id": str(user.id),
         "username": user.name,
@@ -74,7 +73,6 @@ def member_json(member: Member, *, with_user: bool = True) -> Json:
 
 
 def role_json(role: Role, position: int) -> Json:
-    """A role object."""
     shape: Json = {
         "id": str(role.id),
         "name": role.name,
@@ -180,7 +178,6 @@ def attachment_url(state: State, message: Message, attachment: Attachment) -> st
 
 
 def attachment_json(state: State, message: Message, attachment: Attachment) -> Json:
-    """An attachment object of a message."""
     sound = {"duration_secs": 1.5, "waveform": "AAAA"} if message.flags & MessageFlags.VOICE else {}
     return {**_described(attachment, attachment_url(state, message, attachment)), **sound}
 

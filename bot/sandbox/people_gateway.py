@@ -17,8 +17,6 @@ IDLE_SESSIONS_KEPT = 4
 
 
 class PeopleSessions:
-    """All sessions of people."""
-
     def __init__(self, state: State) -> None:
         self._state = state
         self._sessions: dict[str, Session] = {}

@@ -171,7 +171,6 @@ class FakeDiscord:
 
     @property
     def key_header(self) -> dict[str, str]:
-        """The header with the key."""
         return {KEY_HEADER: self.key}
 
     @property
@@ -219,7 +218,6 @@ class FakeDiscord:
 
     @property
     def bot_user(self) -> User:
-        """The bot's account."""
         return self.state.bot
 
     @property
@@ -292,7 +290,6 @@ class FakeDiscord:
         return role.id
 
     async def start_thread(self, person: Person, message: Message, name: str) -> Channel:
-        """Let a person start a thread from a message."""
         current = self.state.messages[message.id]
         return thread_actions.start_from_message(self.state, person.id, current, {"name": name})
 
@@ -342,7 +339,6 @@ class FakeDiscord:
         channels.set_archived(self.state, self.state.channel(thread_id), archived=False, locked=False)
 
     async def delete_channel(self, channel_id: int) -> None:
-        """Delete a channel or thread."""
         channels.delete(self.state, self.state.channel(channel_id))
 
     async def remove_bot(self) -> None:

@@ -157,7 +157,6 @@ LoadCredentialEncrypted={name}:{token_file}
 
 
 def unit(plan: Plan) -> str:
-    """Return the unit."""
     own = plan.run_as is None
     # -P: the service starts in a directory that agents can write to, where a module `bot` would be taken for ours.
     start = [str(plan.python), "-P", "-m", "bot", "run", "--env-file", str(plan.env_file)]

@@ -165,8 +165,6 @@ class PartialGuild(_Object):
 
 
 class Role(_Object):
-    """A role with its bits."""
-
     id: int
     name: str = ""
     permissions: int
@@ -210,8 +208,6 @@ class Overwrite(_Object):
 
 
 class Tag(_Object):
-    """A tag of a forum."""
-
     name: str = ""
 
 
