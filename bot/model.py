@@ -50,7 +50,7 @@ class QueueMode(StrEnum):
     """What a message does that comes while a turn of its thread runs (Q2)."""
 
     QUEUE = "queue"
-    """It waits, and becomes a turn of its own."""
+    """It waits, and becomes its own turn."""
     FOLLOWUP = "followup"
     """It waits, and becomes one turn together with what else came meanwhile."""
     INTERRUPT = "interrupt"

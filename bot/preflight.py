@@ -89,7 +89,7 @@ def unusable(settings: Settings, wrong: frozenset[str] = frozenset()) -> Iterato
 
 
 def _driver_problem(settings: Settings) -> str:
-    # Looked for, not imported: that would load a library of its own for a mere check.
+    # Looked for, not imported: that would load a C library for a mere check.
     missing = settings.database_url is not None and importlib.util.find_spec("psycopg") is None
     return f"{settings.called('WEFT_DATABASE_URL')}: {NO_DRIVER}" if missing else ""
 

@@ -122,7 +122,7 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
 
 
 async def _answered_by_its_own(interaction: discord.Interaction[Any], named: re.Match[str]) -> bool:
-    """Answer a press that is for a list, a work tree or a command with an answer of its own; False: it is another."""
+    """Answer a press that is for a list, a work tree or a command with its own answer; False: it is another."""
     # Each of these compares by itself where it was pressed with what its custom_id names, which anybody can forge.
     if named["action"] == "details":
         await show_details(interaction, int(named["thread"]), int(named["prompt"]))

@@ -129,7 +129,7 @@ class CatchUp:
             log.info("catch_up.finished", places=len(tried), left_out=left)
 
     def _discover_posts(self, client: WeftClient) -> None:
-        """Make posts of forums known that were opened while nobody listened: a post is a place of its own (S6)."""
+        """Make posts of forums known that were opened while nobody listened: each post is a place (S6)."""
         # What came before the gap was heard. Where nothing ever was, only what would still be run is looked at.
         border = self._marks.heard or snowflake_at(time.time() - self.age)
         found = [place for place in client.active_posts() if place.channel_id > border]

@@ -46,7 +46,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Stream a text of the answer as a message of its own, in at most ``chunks`` pieces."""
+    """Stream a text of the answer as its own message, in at most ``chunks`` pieces."""
 
     text: str
     chunks: int = 200

@@ -17,8 +17,7 @@ BREAD = (
     "tight, and put it into a basket.",
     "**Heat** the oven to 240 °C with a heavy pot in it, lid included. Three quarters of an hour are not "
     "too long for that.",
-    "**Bake** it in the closed pot for thirty minutes. The steam of its own keeps the crust soft while "
-    "the loaf still grows.",
+    "**Bake** it in the closed pot for thirty minutes. Its own steam keeps the crust soft while the loaf still grows.",
     "**Brown** it for another fifteen minutes without the lid, until it sounds hollow when you knock on its bottom.",
     "**Cool** it on a rack for an hour. It goes on baking inside for a while, and cuts badly as long as it is hot.",
 )

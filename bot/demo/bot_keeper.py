@@ -1,4 +1,4 @@
-"""Keeps the demo's bot running, in a process of its own: starts it, and again when that is asked for, and ends it.
+"""Keeps the demo's bot running, in its own process: starts it, and again when that is asked for, and ends it.
 
 Light: the process that serves the page imports nothing of the bot. The mutable state is the process that runs now, what
 was asked of it, and whether its end is wanted.

@@ -131,7 +131,7 @@ def _leave_in_time(mark: str) -> None:
         anyio.run(end_strays, STATE_MARKER, mark, StopLimits())
         os._exit(1)
 
-    # A thread of its own, as the end of the bot is shielded against everything in its loop.
+    # A separate thread, as the end of the bot is shielded against everything in its loop.
     timer = threading.Timer(LAST_LIMIT, leave)
     timer.daemon = True
     timer.start()

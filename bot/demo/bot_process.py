@@ -1,4 +1,4 @@
-"""``python -P -m bot.demo.bot_process``: the demo's bot in a process of its own, led over two pipes.
+"""``python -P -m bot.demo.bot_process``: the demo's bot in its own process, led over two pipes.
 
 It ends in order with the end of its input, so also when the process that serves the page is gone.
 """

@@ -241,7 +241,7 @@ def has_display() -> bool:
 
 async def _open(url: str) -> None:
     """Open the page in the browser, if there is one; never returns."""
-    # In a process of its own, as some wait for the browser's end. Without a TERM no text browser takes the terminal.
+    # In a separate process, as some wait for the browser's end. Without a TERM no text browser takes the terminal.
     environment = {name: value for name, value in os.environ.items() if name != "TERM"}
     await anyio.run_process(
         [sys.executable, "-P", "-m", "webbrowser", "-t", url],

@@ -30,7 +30,7 @@ HELP = (
     "Type a message, such as help. "
     "Also: a number answers a question, /stop /status /diff /queue /reset, /new TEXT for another thread, /quit."
 )
-TOUR = "Each thread works on a branch of its own: try edit, then /diff, /commit and /merge."
+TOUR = "Each thread works on its own branch: try edit, then /diff, /commit and /merge."
 NO_PROJECT = "Without a project to work on, since {why}: threads have no branches to /commit and /merge here."
 TEXT_LIMIT = 1950
 """UTF-16 units of a message: Discord takes 2,000, and the mention needs some of them."""

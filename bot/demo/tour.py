@@ -114,7 +114,7 @@ TOUR = (
     ),
     TourStop(
         "From a change to main",
-        "Each thread works on a branch of its own, which you look at, commit and merge from here.",
+        "Each thread works on its own branch, which you look at, commit and merge from here.",
         f"{MENTION} edit Good evening",
         ("Press Allow once.", "Use /diff in the thread.", "Use /commit, then /merge."),
     ),

@@ -1,4 +1,4 @@
-"""Where the bot's socket for agents lies: alone in a directory of its own, which sandboxes can let in as it is (M1).
+"""Where the bot's socket for agents lies: alone in its own directory, which sandboxes can let in as it is (M1).
 
 The directory is closed to others before the socket is made in it, so there is no moment at which somebody else may
 connect, whatever the umask.

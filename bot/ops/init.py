@@ -86,7 +86,7 @@ def _linger(code: int, until: float) -> None:
     sys.stderr.write(
         f"weft: ended with exit code {code}; the container stays for {left:.0f} s, as each start may be a\n"
     )
-    sys.stderr.write("      login and Discord allows 1000 a day. Stop it now if you are here to mend something.\n")
+    sys.stderr.write("      login and Discord allows 1000 a day. Stop it now if you are here to fix something.\n")
     sys.stderr.flush()
     while (left := until - time.monotonic()) > 0:
         told = signal.sigtimedwait(_WAITED_FOR, left)

@@ -51,7 +51,7 @@ class SelectChoice:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """A menu from which one is chosen, in a row of its own; ``custom_id`` as of a `Button`.
+    """A menu from which one is chosen, in its own row; ``custom_id`` as of a `Button`.
 
     Attributes:
         choices: 1 to 25, no two with the same value, at most one of them chosen.

@@ -121,7 +121,7 @@ def _report(present: Present, answers: Answers, options: Options, invitation: st
     for name, value in answers.settings().items():
         # The token is no longer in the environment; a run from this shell would find it there first, though.
         if name != TOKEN_VARIABLE and os.environ.get(name) not in (None, "", value):
-            click.echo(f"{name} is set in this shell, which goes before the file: unset it.", err=True)
+            click.echo(f"{name} is set in this shell, which overrides the file: unset it.", err=True)
     click.echo("\nThe doctor's report:")
     # From the file, as the bot will read it: what was answered may not be what counts.
     code = run_doctor(present.env_file, offline=options.offline)
@@ -134,7 +134,7 @@ def _report(present: Present, answers: Answers, options: Options, invitation: st
 def _next(env_file: Path, invitation: str, *, healthy: bool) -> None:
     weft = _program()
     where = "" if env_file == Path(".env") else f" --env-file {shlex.quote(str(env_file))}"
-    click.echo("\nNext:" if healthy else f"\nFirst mend what says FAIL, then `{weft} doctor{where}`. Next:")
+    click.echo("\nNext:" if healthy else f"\nFirst fix what says FAIL, then `{weft} doctor{where}`. Next:")
     if invitation:
         click.echo(f"  invite the bot:  {invitation}")
     click.echo(f"  run it:          {weft} run{where}   (then mention the bot in a channel)")

@@ -87,7 +87,7 @@ def split_name(text: str) -> tuple[str, str]:
 
 def try_agent(agent: Agent, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
     """Start an agent as the doctor does, and return what it finds."""
-    agents = only(agent.command, "/", agent.env)  # the trial has a directory of its own
+    agents = only(agent.command, "/", agent.env)  # the trial has its own directory
     specs = specs_of(agents, environment, settings.state_dir)
     return anyio.run(within_limit, agents_check(specs, settings, secret_values(agents, environment)))
 

@@ -85,7 +85,7 @@ def present_settings(path: Path) -> str | None:
     """
     text = present_text(path)
     if text is not None and (problems := EnvFile.read(path).problems):
-        raise ConfigError(*problems, f"{path}: mend it first, or move it away")
+        raise ConfigError(*problems, f"{path}: fix it first, or move it away")
     return text
 
 

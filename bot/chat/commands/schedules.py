@@ -137,7 +137,7 @@ async def _show(interaction: discord.Interaction[Any], page: int, said: str = ""
 
 
 def _place(interaction: discord.Interaction[Any]) -> ThreadPlace:
-    """Return where something was typed; a channel counts as a thread of its own."""
+    """Return where something was typed; a channel counts as its own thread."""
     return thread_place_of(interaction) or ThreadPlace(interaction.guild_id, interaction.channel_id or 0, None)
 
 

@@ -120,7 +120,7 @@ async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandSta
     for command in described if direct else ():
         if command["name"] in DIRECT:
             command["contexts"], command["dm_permission"] = [*IN_SERVERS, *IN_DIRECT_MESSAGES], True
-    # In an order of its own, so that moving a command in the code registers nothing anew; and with the application, as
+    # In a fixed order, so that moving a command in the code registers nothing anew; and with the application, as
     # a state may be taken over by another one.
     in_order = sorted(described, key=lambda entry: str(entry["name"]))
     text = json.dumps([application_id, in_order], sort_keys=True, default=str)

@@ -125,7 +125,7 @@ async def run_command(*argv: str, limit: float = _TRIAL) -> Ran | None:
         stdin=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
         env=agent_environment(os.environ, ()),
-        # A group of its own, to be ended with all that it has started.
+        # A separate group, to be ended with all that it has started.
         start_new_session=True,
     )
     async with process:

@@ -253,7 +253,7 @@ def permitted(standing: Standing, overwrites: Iterable[Overwrite] = ()) -> int:
 
 def _overwritten(bits: int, standing: Standing, overwrites: list[Overwrite]) -> int:
     everyone = [one for one in overwrites if one.id == standing.guild_id]
-    # That of everyone is a role as well, and has a level of its own.
+    # That of everyone is a role as well, and has its own level.
     roles = [one for one in overwrites if one.id in standing.roles and one.id != standing.guild_id]
     own = [one for one in overwrites if one.id == standing.user_id]
     for level in (everyone, roles, own):

@@ -77,7 +77,7 @@ def test_what_was_changed_meanwhile_is_left_alone(tmp_path: Path) -> None:
         (lambda path: path.mkdir(), "is not a file"),
         (os.mkfifo, "is not a file"),
         (lambda path: path.write_bytes(b"\xff"), "is not text in UTF-8"),
-        (lambda path: path.write_text("A='1\nnonsense"), "mend it first"),
+        (lambda path: path.write_text("A='1\nnonsense"), "fix it first"),
     ],
 )
 def test_what_is_no_file_of_ours_is_refused(tmp_path: Path, make: object, why: str) -> None:
