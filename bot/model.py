@@ -46,6 +46,7 @@ class ThreadPlace:
     parent_id: int | None
 
 
+# Its words are typed, chosen and kept in the store, as are those of the outcomes and lanes below: none changes.
 class QueueMode(StrEnum):
     """What a message does that comes while a turn of its thread runs (Q2)."""
 

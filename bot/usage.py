@@ -24,6 +24,7 @@ def fail(*problems: str) -> NoReturn:
 
 def leave(code: int, *problems: str) -> NoReturn:
     """Print one line for each problem and leave with ``code``."""
+    # To stderr: what stdout has may be read by a script.
     for problem in problems:
         click.echo(f"weft: {problem}", err=True)
     sys.exit(code)

@@ -105,6 +105,7 @@ def agent_health(pool: ConnectionPool) -> AgentHealth:
         limit=counts.limit,
         opened={how: stats.opened[how] for how in ("new", "resumed", "loaded", "copied")},
         lost=stats.lost,
+        # Counters that are there from the start, or the first failure would be seen by no rate.
         failed={failure.name.lower(): stats.failed[failure] for failure in SpawnFailure},
         stopped={reason.value: stats.stopped[reason] for reason in Reason},
         died=stats.died,

@@ -128,6 +128,7 @@ def _check_button(button: Json) -> None:
     if button.get("style") == LINK_STYLE:
         if not button.get("url"):
             raise InvalidForm("components", "A url is required.", "BUTTON_COMPONENT_URL_REQUIRED")
+    # A premium button has neither an address nor an id.
     elif button.get("style") != PREMIUM_STYLE:
         _check_custom_id(button)
     label = button.get("label")
@@ -158,6 +159,7 @@ def check_embeds(value: object) -> list[Json]:
         return []
     if not isinstance(value, list) or len(value) > MAX_EMBEDS:
         raise InvalidForm("embeds", f"Must be {MAX_EMBEDS} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
+    # The limit is for all of them together.
     if sum(_embed_text(embed) for embed in value) > MAX_EMBED_TEXT:
         raise InvalidForm("embeds", f"Embed size exceeds maximum size of {MAX_EMBED_TEXT}", "MAX_EMBED_SIZE_EXCEEDED")
     # Discord adds the type where it is left out.
@@ -211,6 +213,7 @@ def _check_command(command: Json, path: str) -> None:
     chat_input = command.get("type", 1) == 1
     if not isinstance(name, str) or not 1 <= len(name) <= 32:
         raise InvalidForm(f"{path}.name", "Must be between 1 and 32 in length.", "BASE_TYPE_BAD_LENGTH")
+    # Names in context menus may have spaces and capitals.
     if chat_input and (not _COMMAND_NAME.fullmatch(name) or name != name.lower()):
         raise InvalidForm(f"{path}.name", "Command name is invalid", "APPLICATION_COMMAND_INVALID_NAME")
     description = command.get("description")

@@ -74,6 +74,7 @@ def find_mentions(content: str, allowed: Json | None) -> Mentions:
     users = tuple(dict.fromkeys(int(one) for one in _USER_MENTION.findall(content)))
     roles = tuple(dict.fromkeys(int(one) for one in _ROLE_MENTION.findall(content)))
     everyone = bool(_EVERYONE.search(content))
+    # Without the field everybody counts, as with Discord; that is why a bot always has to send it.
     if allowed is None:
         return Mentions(users, roles, everyone)
     parse = allowed.get("parse") or []
@@ -172,6 +173,7 @@ def _uploaded(body: Json, uploads: list[Upload], new_id: Callable[[], int]) -> t
 
 def _kept(body: Json, message: Message) -> tuple[Attachment, ...]:
     """The files that an edit keeps: the ones it lists, or all where it lists none at all."""
+    # Left out, they stay; an empty list takes all of them away.
     if "attachments" not in body:
         return message.attachments
     listed = {int(one["id"]) for one in body["attachments"] or []}

@@ -109,4 +109,5 @@ class Faults:
                 # Used up in the moment it is taken: two requests at once must not share the last one.
                 self._armed = [one for one in self._armed if one.left > 0]
                 return armed.fault
+        # Last, so that what a test has armed is not slowed down as well.
         return Fault.delay(self.slow_seconds) if self.slow_seconds else None

@@ -21,7 +21,7 @@ from bot.sandbox.modals import check_modal
 from bot.sandbox.model import Channel, Event, Json, Message, MessageFlags, MessageType
 from bot.sandbox.state import State
 
-TOKEN_SECONDS = 900.0
+TOKEN_SECONDS = 900.0  # as Discord documents it
 
 ACKNOWLEDGE_SECONDS = 3.0
 
@@ -111,6 +111,7 @@ class Interaction:
             InteractionType.COMMAND: (4, 5, 9),
             InteractionType.COMPONENT: (4, 5, 6, 7, 9),
             InteractionType.AUTOCOMPLETE: (8,),
+            # One that a command has opened stands on no message that could be edited.
             InteractionType.MODAL: (4, 5) if self.message_id is None else (4, 5, 6, 7),
         }[self.type]
         if value not in allowed:
@@ -280,6 +281,7 @@ class Interactions:
 
     def _defer(self, interaction: Interaction, data: Json) -> Message:
         """The empty message that stands for "thinking..."."""
+        # Decided by the deferral: what fills it later can't change who sees it.
         interaction.ephemeral = bool(int(data.get("flags") or 0) & MessageFlags.EPHEMERAL)
         flags = MessageFlags.LOADING | (MessageFlags.EPHEMERAL if interaction.ephemeral else 0)
         message = Message(
@@ -378,6 +380,7 @@ class Interactions:
         edited = self._edit(message, body, uploads)
         interaction.followups = [edited if one.id == edited.id else one for one in interaction.followups]
         if edited.id == interaction.original_id:
+            # An edit names only what it changes.
             interaction.note_response({**(interaction.response or {}), **body})
         self.state.changes.note()
         return edited
@@ -440,6 +443,7 @@ def interaction_json(state: State, interaction: Interaction, data: Json, message
 
 
 def _who(state: State, channel: Channel, user_id: int, member: Json) -> Json:
+    # In direct messages there is a user, and no member.
     if not channel.in_guild:
         return {"user": member["user"]}
     permissions = str(state.permissions(user_id, channel))

@@ -129,10 +129,12 @@ def _value(state: State, option: Json, value: Any, resolved: Json) -> Any:
         _resolve(state, kind, int(value), resolved)
         if kind == CHANNEL:
             _check_channel_type(state, option, int(value))
+        # A text on the wire, also where a test gives the number.
         return str(int(value))
     cast = _CASTS.get(kind, str)(value)
     _check_bounds(option, cast)
     choices = [one["value"] for one in option.get("choices") or []]
+    # What is merely suggested binds nobody: any value may be sent.
     if choices and cast not in choices and not option.get("autocomplete"):
         raise ValueError(f"{cast!r} is no choice of {option['name']!r}: {choices}")
     return cast

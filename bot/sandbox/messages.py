@@ -56,6 +56,7 @@ def post(
         author_id=author_id,
         content=draft.content,
         type=MessageType.REPLY if reference_id is not None else kind,
+        # Only what answers an interaction can be for one person's eyes.
         flags=(draft.flags & ~MessageFlags.EPHEMERAL) | flags,
         components=draft.components,
         embeds=draft.embeds,
@@ -87,6 +88,7 @@ def tell_of_name(state: State, before: Channel, after: Channel, author_id: int) 
 
 
 def _same_nonce(state: State, author_id: int, draft: Draft) -> Message | None:
+    # Only where the client asks for it: otherwise a nonce is a label, by which it knows its own message.
     if draft.nonce is None or not draft.enforce_nonce:
         return None
     posted, message_id = state.nonces.get((author_id, str(draft.nonce)), (0.0, 0))

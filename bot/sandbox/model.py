@@ -64,6 +64,7 @@ class Intents(IntFlag):
 
 # All that Discord knows, not only those that gate something here: others are refused at the login.
 KNOWN_INTENTS = sum(1 << bit for bit in (*range(17), 20, 21, 24, 25))
+# Those that have to be switched on in the developer portal.
 PRIVILEGED_INTENTS = Intents.GUILD_MEMBERS | Intents.GUILD_PRESENCES | Intents.MESSAGE_CONTENT
 
 PERMISSIONS: Mapping[str, int] = {

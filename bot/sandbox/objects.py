@@ -38,6 +38,7 @@ def user_json(user: User) -> Json:
     return {
         "id": str(user.id),
         "username": user.name,
+        # What the wire has for names without one.
         "discriminator": "0",
         "global_name": user.name,
         "avatar": None,
@@ -59,6 +60,7 @@ def member_json(member: Member, *, with_user: bool = True) -> Json:
     shape: Json = {
         "roles": [str(role_id) for role_id in member.role_ids],
         "flags": 0,
+        # An account is made in the moment in which it joins.
         "joined_at": timestamp(snowflake_seconds(member.user.id)),
         "nick": None,
         "avatar": None,
@@ -123,6 +125,7 @@ def _tags(forum: Channel) -> list[Json]:
 
 def _overwrites(state: State, channel: Channel) -> list[Json]:
     return [
+        # Bits are texts on the wire: not every client has numbers of that size.
         {"id": str(one), "type": 0 if one in state.roles else 1, "allow": str(bits.allow), "deny": str(bits.deny)}
         for one, bits in channel.overwrites.items()
     ]
@@ -154,6 +157,7 @@ def _thread_json(state: State, thread: Channel, who: int) -> Json:
     }
     if state.channels[thread.parent_id or 0].type is ChannelType.FORUM:
         shape["applied_tags"] = [str(one) for one in thread.applied_tags]
+    # For members alone: by this a client knows that it has joined.
     if who in thread.member_ids:
         shape["member"] = {
             "id": str(thread.id),
@@ -266,6 +270,7 @@ def _reference(state: State, message: Message, reference_id: int, who: int) -> J
             "guild_id": str(state.guild_id),
         }
     }
+    # Null says that the original was deleted; left out, that nobody has looked. Only replies bring it along.
     if message.type is MessageType.REPLY:
         original = state.messages.get(reference_id)
         shape["referenced_message"] = None if original is None else _original_json(state, original, who)
@@ -294,6 +299,7 @@ def masked(state: State, message: Message, shape: Json) -> Json:
     if own or not state.channels[message.channel_id].in_guild:
         return shape
     hidden = {**shape, "content": "", "embeds": [], "attachments": [], "components": []}
+    # A poll counts as content, too.
     hidden.pop("poll", None)
     return hidden
 

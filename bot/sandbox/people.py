@@ -52,6 +52,7 @@ class Person:
         if reply_to is not None:
             body["message_reference"] = {"message_id": str(_message_id(reply_to))}
         if not ping:
+            # With all that counts where the field is left out, or nobody in the text would be notified.
             body["allowed_mentions"] = {**EVERYBODY, "replied_user": False}
         uploads = [Upload(index, name, data) for index, (name, data) in enumerate(files)]
         extras = actions.Extras(also or {}, voice, declared)

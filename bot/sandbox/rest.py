@@ -170,8 +170,10 @@ class Pipeline:
             malformed = InvalidForm("body", f"{type(error).__name__}: {error}")
             outcome.code = malformed.code
             response = _json_response(malformed.body(), malformed.status)
+        # Of refusals as well: a client learns its limits from every answer.
         response.headers.update(outcome.headers)
         outcome.answer = response.body if isinstance(response.body, bytes) else b""
+        # Of a connection that was reset the client has seen no answer, whatever was made for it.
         outcome.status = NO_STATUS if request.transport is None or request.transport.is_closing() else response.status
         # Without a valid token it is the bot's as well: a bot that forgets its token has to show in the log.
         if caller is None or caller == bot:

@@ -145,6 +145,7 @@ def _user(call: Call) -> Reply:
 
 def _open_dm(call: Call) -> Reply:
     recipient = str(call.form.get("recipient_id"))
+    # 0 is nobody's, so that what is no id is an unknown account.
     other = int(recipient) if recipient.isdigit() else 0
     channel = thread_actions.open_dm(call.state, call.who, other)
     return Reply(objects.channel_json(call.state, channel, call.who))
@@ -173,8 +174,10 @@ _MEMBERS = _CHANNEL + "/thread-members"
 _ARCHIVED = _CHANNEL + "/threads/archived"
 
 ROUTES = [
+    # Discord tells this to anybody.
     Route("GET", "/gateway", _gateway, needs_token=False),
     Route("GET", "/gateway/bot", _gateway_bot, callers=Callers.BOTS),
+    # Before the one with {user}, which fits as well: the first that does is taken. So below, with {user} in threads.
     Route("GET", "/users/@me", _me),
     Route("GET", "/users/@me/guilds", _my_guilds),
     Route("POST", "/users/@me/channels", _open_dm),

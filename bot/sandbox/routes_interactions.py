@@ -144,6 +144,7 @@ _WEBHOOK_MESSAGE = _WEBHOOK + "/messages/{message}"
 ROUTES = [
     *_command_routes("/applications/{application}/commands"),
     *_command_routes("/applications/{application}/guilds/{guild}/commands"),
+    # Whoever has the interaction's own token may answer: Discord asks for no other.
     Route("POST", "/interactions/{interaction}/{token}/callback", _callback, "interaction", needs_token=False),
     Route("POST", _WEBHOOK, _follow_up, "followup", needs_token=False),
     Route("GET", _WEBHOOK_MESSAGE, _fetch_message, "followup", needs_token=False),

@@ -44,6 +44,7 @@ def _bulk_delete(call: Call) -> Reply:
     if not 2 <= len(ids) <= MAX_PAGE:
         raise InvalidForm("messages", "Must be between 2 and 100 in length.", "BASE_TYPE_BAD_LENGTH")
     oldest = state.wall() - BULK_DELETE_DAYS * 86_400
+    # By the ids alone, so that unknown ones have an age as well.
     if any(snowflake_seconds(one) < oldest for one in ids):
         raise DiscordError(50034)
     messages.delete_many(state, channel_id, ids)
@@ -109,6 +110,7 @@ ROUTES = [
     Route("DELETE", _MESSAGE, _delete, "delete_message"),
     Route("POST", _MESSAGE + "/threads", _start_thread, "start_thread"),
     Route("PUT", _REACTIONS + "/{emoji}/@me", _react, "reaction"),
+    # Before the one with {user}, which fits as well.
     Route("DELETE", _REACTIONS + "/{emoji}/@me", _unreact_own, "reaction"),
     Route("DELETE", _REACTIONS + "/{emoji}/{user}", _unreact_user, "reaction"),
     Route("DELETE", _REACTIONS, _clear_reactions, "reaction"),

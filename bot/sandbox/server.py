@@ -142,6 +142,7 @@ class FakeDiscord:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Bounded by the gateway's own wait and the runner's.
         with anyio.CancelScope(shield=True):
             # First: the runner would wait for websockets that nobody ends.
             await self.gateway.shut_down()
@@ -431,6 +432,7 @@ class FakeDiscord:
     async def wait_for(self, pred: Callable[["FakeDiscord"], object], timeout: float = 30.0) -> None:
         """Wait until the predicate holds; it is asked again after each change. Raises TimeoutError."""
         with anyio.fail_after(timeout):
+            # Asked before the first wait: it may hold already.
             while not pred(self):
                 await self.state.changes.wait()
 

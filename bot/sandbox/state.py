@@ -182,6 +182,7 @@ class State:
         everyone, *others = self._role_ids(user_id)
         for level in ([everyone], others, [user_id]):
             found = [place.overwrites[one] for one in level if one in place.overwrites]
+            # All that a level denies before all that it allows: the roles of a member are not in an order.
             for one in found:
                 granted &= ~one.deny
             for one in found:
@@ -205,6 +206,7 @@ class State:
 
     def require(self, who: int, channel: Channel, *names: str) -> None:
         """Raise 50001 or 50013 where an account lacks a permission there."""
+        # First: whoever does not see a place gets 50001, whatever they want there.
         if not self.sees(who, channel):
             raise DiscordError(50001)
         if not channel.in_guild:
@@ -222,6 +224,7 @@ class State:
                 self.posted[message.channel_id] = self.posted.get(message.channel_id, 0) + 1
             # As with Discord, a message that is deleted later stays the channel's newest.
             self.newest[message.channel_id] = max(message.id, self.newest.get(message.channel_id, 0))
+        # While the earlier state is still there, whose files may go.
         self._keep_files(message)
         self.messages[message.id] = message
         timeline = self.timelines.setdefault(message.id, [])

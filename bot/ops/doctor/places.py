@@ -127,6 +127,7 @@ async def check_places(
         return [warn("servers", "Weft is not in any server yet: open the invite link above")]
     places = Places(questions, bot_id)
     wanted = list(guilds or (guild.id for guild in mine))
+    # One after the other: these questions count against the limits of a bot that may be running.
     looked = [await places.channel(one, guilds) for one in channels[:MOST_PLACES]]
     # Where channels are listed, a server matters only if Weft is not in it.
     absent = [one for one in guilds if one not in {guild.id for guild in mine}] if channels else []

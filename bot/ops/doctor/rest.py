@@ -65,6 +65,7 @@ class Questions:
         """
         status, body = await self._get(path)
         if status != HTTPStatus.OK:
+            # With Discord's own words where it has some: they name what is wrong better than a status.
             raise Refused(status, _refusal(status, body))
         try:
             return TypeAdapter(kind).validate_python(body)
@@ -100,6 +101,7 @@ def _refusal(status: int, body: Any) -> str:
             if isinstance(wait, int | float)
             else "Discord refuses requests from this machine for a while (429)"
         )
+    # Apart from refusals: nothing about the settings has to be fixed.
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return f"Discord has an outage ({status}): try again later"
     return f"Discord answered {told.get('message') or 'an error'} ({told.get('code') or status})"

@@ -27,6 +27,7 @@ from bot.work.permissions.rules import Mode
 def check_settings(settings: Settings, environment: Mapping[str, str], unit: Unit | None = None) -> Iterator[Finding]:
     """Look at each setting that the bot can't do without, as ``unit`` will if that runs it."""
     path, user = (unit.path, unit.user) if unit else (None, None)
+    # This is not reached otherwise: see `report`.
     yield ok("settings", "no mistakes found")
     if unit is not None:
         yield ok("path", f"{unit.name} looks for programs in {path}, and so do these checks")
@@ -71,6 +72,7 @@ def check_token(settings: Settings) -> Finding:
     token = token_of(settings)
     if not token:
         return fail("token", "DISCORD_TOKEN is not set")
+    # There is nothing to be said about its shape.
     if settings.discord_api:
         return ok("token", f"set, for {settings.discord_api}")
     if not looks_like_token(token):
