@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import anyio
 import pytest
 
-from bot.chat.job_queue import JobQueue
+from bot.chat.job_queue import CAPACITY, JobQueue, PlaceQueues
 
 
 async def in_line(jobs: JobQueue, wanted: anyio.Event) -> None:
@@ -75,3 +77,61 @@ async def test_a_full_line_refuses_instead_of_growing() -> None:
     assert [jobs.post(succeed) for _ in range(3)] == [True, True, False]
     await in_line(jobs, last)
     assert not jobs.post(succeed)
+
+
+@pytest.mark.asyncio
+async def test_a_place_keeps_its_order_and_holds_up_no_other() -> None:
+    """Q1, O4: what is looked up for one thread delays its own messages alone, also those that come meanwhile."""
+    places, done = PlaceQueues("test"), list[str]()
+    begun, go, last = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await go.wait()
+        done.append("slow")
+
+    async def quick(name: str) -> None:
+        done.append(name)
+        if name == "last":
+            last.set()
+
+    places.post(1, slow)
+    places.post(1, functools.partial(quick, "second"))
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(places.run)
+            await begun.wait()
+            places.post(2, functools.partial(quick, "elsewhere"))
+            while 2 in places:
+                await anyio.lowlevel.checkpoint()
+            places.post(1, functools.partial(quick, "last"))
+            assert done == ["elsewhere"]
+            assert 1 in places
+            go.set()
+            await last.wait()
+            group.cancel_scope.cancel()
+    assert done == ["elsewhere", "slow", "second", "last"]
+    assert 1 not in places
+
+
+@pytest.mark.asyncio
+async def test_a_place_takes_so_many_jobs_and_no_more() -> None:
+    """O2: what is refused was never accepted; memory is bounded."""
+    places, done, last = PlaceQueues("test"), list[int](), anyio.Event()
+
+    async def job(number: int) -> None:
+        done.append(number)
+        if number == CAPACITY - 1:
+            last.set()
+
+    for number in range(CAPACITY + 5):
+        places.post(1, functools.partial(job, number))
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(places.run)
+            await last.wait()
+            while 1 in places:
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+    assert done == list(range(CAPACITY))
