@@ -120,16 +120,18 @@ class LiveReply:
             held: it keeps its place, with all that comes after it, until `release`.
         """
         message = self._cards.get(key)
+        # 1. A card that is there, posted or not.
         if message is not None:
             if message.message_id is not None and not body.buttons:
                 body = replace(body, file=None)  # it is on Discord; a turn may have hundreds of cards
             message.desired, message.final, message.expendable = body, not body.buttons, not body.buttons
             self._outbox.changed(message)
         elif self.done.is_set():
-            # The reply was given up while its turn goes on: nobody would answer, and the agent would wait.
+            # 2. The reply was given up while its turn goes on: nobody would answer, and the agent would wait.
             if on_refused is not None:
                 on_refused()
         else:
+            # 3. A new one, below all that was said before it: that is put into the queue first.
             self._cards[key] = message = OutgoingMessage(
                 desired=body,
                 expendable=not body.buttons,
@@ -196,17 +198,21 @@ class LiveReply:
     def due_at(self) -> float:
         """Return when the next look at the turn is due."""
         pacing = self._outbox.pacer.pacing
+        # 1. It is over, and what is left of it is the outbox's; or its end is not to be seen yet.
         if self._folding is not None:
             return inf
         if self.done.is_set() or (self.messages.apart is not None and self.final is None):
             return inf  # it is written down now, and nothing of the end may be visible before that
+        # 2. The end is laid out: looked at once more only if Discord takes no edit of it (D3).
         if self.messages.composed:
             return 0.0 if self._must_be_sent() else inf
         if self.messages.held:
             # What an edit under way shows is known at its end; until then, so is what is left to send.
             return inf if self.final is None or self.messages.under_way else 0.0
+        # 3. The end, or the agent's response, is shown at once (T3).
         if self.final is not None or self._urgent:
             return 0.0
+        # 4. While the turn runs: a change when the pace allows it; without one, now and then for the times it shows.
         if not self._dirty:
             return self._looked_at + pacing.refresh
         # A first message is no edit, and waits for no pace.
