@@ -150,6 +150,7 @@ class EnvFile:
                 lost.update(names)
             elif binding.key is not None:
                 lines[binding.key.upper()] = line
+        # What is empty is not set.
         values = {name: value for name, value in dotenv_values(stream=io.StringIO(text)).items() if value}
         return cls(values, lines, tuple(problems), frozenset(lost - lines.keys()))
 

@@ -19,6 +19,7 @@ def posted_at(snowflake: int) -> float:
 
 def snowflake_at(seconds: float) -> int:
     """Return the lowest id of what is made at a time, in seconds of the wall clock."""
+    # No id is older than Discord.
     return max(0, int((seconds - DISCORD_EPOCH) * 1000)) << 22
 
 

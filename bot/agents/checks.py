@@ -63,6 +63,7 @@ def agent_problems(agent: AgentProfile, path: str | None = None) -> Iterator[tup
     """Say what an agent lacks, each with the name of its setting."""
     # With a wrapper the command may be in a container or on another machine: only the wrapper can tell.
     name, argv = ("wrapper", agent.wrapper) if agent.wrapper else ("command", agent.command)
+    # What the settings fix for an agent is what it gets.
     path = agent.fixed.get("PATH", path)
     if problem := program_problem(argv[0], path):
         yield name, problem
@@ -93,6 +94,7 @@ def wants_node(program: str, path: str | None = None) -> bool:
     """Whether a program is a script for Node; not when that can't be told."""
     try:
         with Path(shutil.which(program, path=path) or program).open("rb") as file:
+            # Bounded: a binary may have no line in all its megabytes.
             return re.match(rb"#!.*\bnode\b", file.readline(256)) is not None
     except OSError:
         return False

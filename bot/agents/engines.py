@@ -83,6 +83,7 @@ def engine_of(name: str, table: Mapping[str, Any]) -> EngineProfile:
 
 def contains(table: Mapping[str, Any]) -> bool:
     """Whether the engine of a table keeps each agent in a container; the table may be wrong, or empty."""
+    # As a text: anything may stand there, and it is judged elsewhere.
     kind = KINDS.get(str(table.get("kind")))
     return kind is not None and kind.contains
 

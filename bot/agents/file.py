@@ -92,6 +92,7 @@ class AgentsFile:
         try:
             content, lines = Content.model_validate(raw), []
         except ValidationError as exc:
+            # Each once: pydantic tells of a value for each type that it could have been.
             lines = list(dict.fromkeys(self.line(*_told(error)) for error in exc.errors()))
             # Without the keys that there are not, what does not go together can be told at once.
             if not _removed(raw, [error["loc"] for error in exc.errors() if error["type"] == "extra_forbidden"]):
@@ -288,6 +289,7 @@ def _engine_problems(entry: AgentTable, content: Content) -> Iterator[tuple[str,
     if not entry.workspace:
         # The one of all agents is a directory of this machine.
         yield "workspace", f"is missing: a directory on the machines of {entry.engine}, with {THREAD} in it"
+    # Only what was written down: defaults say nothing.
     for setting in _LOCAL_ONLY & entry.model_fields_set:
         yield setting, "is for agents of this machine: leave it out, or leave out engine"
 
@@ -320,6 +322,7 @@ def _withheld(name: str) -> bool:
 def _agents(content: Content, workspace: str, worktrees: Path) -> Agents:
     return Agents(
         profiles={name: _profile(content, name, workspace) for name in content.agents},
+        # There is only one then: with several, the default has to be named.
         default=content.default or next(iter(content.agents)),
         budget=content.budget.budget(),
         channels={int(channel): said.agent for channel, said in content.channels.items() if said.agent is not None},

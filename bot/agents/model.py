@@ -261,6 +261,7 @@ def remote(agent: AgentProfile, environ: Mapping[str, str], engine: PoolEngine, 
         # Not the allow-list: this machine's HOME and PATH say nothing about another one.
         env=named_environment(environ, agent.env) | dict(agent.fixed),
         engine=engine,
+        # By the state a later run finds what this one has left on the engine (P14).
         labels={"state": state, "agent": agent.name},
         start_timeout=agent.start_timeout,
     )

@@ -150,6 +150,7 @@ class Terminal:
         scope.cancel()
 
     async def _take(self, line: str) -> None:
+        # A number is an answer only while something is asked.
         card = self._open_card() if line.isdecimal() else None
         if card is not None:
             await self._answer(*card, int(line))
@@ -180,6 +181,7 @@ class Terminal:
         self._thread = message.id
 
     async def _command(self, line: str) -> None:
+        # The terminal's own, before the bot's command of that name: it opens a thread by a mention, as people do.
         if line.partition(" ")[0] == "/new":
             await self._new(line.removeprefix("/new").strip())
             return

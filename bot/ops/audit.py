@@ -62,6 +62,7 @@ def run_audit(env_file: Path, since: str, thread_id: int | None, *, as_json: boo
     settings = load_settings(env_file)
     question = Decisions(_MOST, thread_id=thread_id, since=start)
     url = database_of(settings)
+    # Read from the newest on, so that the bound leaves out the oldest.
     found = (
         _read(settings.state_dir, question, settings.called("WEFT_STATE_DIR"))
         if url is None
@@ -72,8 +73,8 @@ def run_audit(env_file: Path, since: str, thread_id: int | None, *, as_json: boo
     elif found:
         lines = list(table([_row(one) for one in found]))
     else:
-        # With the time as it was understood: `7d` may be written where another was meant.
         where = f" in thread {thread_id}" if thread_id is not None else ""
+        # With the time as it was understood: `7d` may be written where another was meant.
         lines = [f"No decisions{where} since {_local(start)}."]
     # With one call: of many lines, a pager that is left half-way breaks only one.
     click.echo("".join(f"{line}\n" for line in lines), nl=False)

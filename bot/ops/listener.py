@@ -155,6 +155,7 @@ def _remove_stale(path: Path) -> None:
         raise OSError(errno.EEXIST, "there is a file that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
         try:
+            # Asked and not guessed: only a socket that nobody listens on refuses.
             other.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()

@@ -84,10 +84,6 @@ class Gateway:
         for session in list(self.sessions.values()):
             session.send(name, data)
 
-    def tell_people(self, name: str, data: Json, only: int | None = None) -> None:
-        """Send an event exactly as given to the clients of all people, or of one."""
-        self.people.tell(name, data, only)
-
     @asynccontextmanager
     async def outage(self) -> AsyncIterator[None]:
         """Reset all connections of the bot and refuse new ones until left; events are kept for RESUME.

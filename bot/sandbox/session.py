@@ -76,7 +76,7 @@ class PageSession:
         # Asked at every change of a connection, most of which change nothing that is shown.
         if state != self._told:
             self._told = state
-            self._gateway.tell_people(STATE_EVENT, state)
+            self._gateway.people.tell(STATE_EVENT, state)
 
     def _state_json(self) -> Json:
         return {"connected": self._gateway.connected, "notice": self.notice, "controls": self.controls.switches()}

@@ -95,6 +95,7 @@ class Portal:
             async with aiohttp.ClientSession() as session:
                 return await ask(Questions(session, self.api, self.token))
 
+        # A loop for each call: the conversation around it is synchronous, and may last for an hour.
         return anyio.run(run)
 
 

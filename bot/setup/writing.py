@@ -41,6 +41,7 @@ class Change:
     def difference(self, hidden: Sequence[str]) -> list[str]:
         """Return what differs as lines for people; a line with a secret is named by its setting alone."""
         lines = difflib.unified_diff((self.old or "").splitlines(), self.new.splitlines(), lineterm="", n=0)
+        # Without the two lines that name the files.
         return [_told(line, hidden) for line in itertools.islice(lines, 2, None) if not line.startswith("@@")]
 
 
@@ -124,6 +125,7 @@ def write(changes: Sequence[Change], now: datetime) -> list[Path]:
 def _temporary(change: Change, undo: ExitStack) -> Path:
     # Beginning like the file: what keeps `.env*` out of a repository keeps out what a kill leaves, too.
     path = change.path.with_name(f"{change.path.name}.{secrets.token_hex(4)}.new")
+    # Once it has taken its place, nothing is left under this name.
     undo.callback(path.unlink, missing_ok=True)
     _make(path, change.new.encode())
     return path

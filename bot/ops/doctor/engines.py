@@ -40,6 +40,7 @@ async def check_engine(
         findings = [_finding(profile.name, one, redact) for one in found]
         if all(one.ok or one.mild for one in found):
             for name, spec in specs.items():
+                # In its own directory: a temporary one of this machine is nothing to another.
                 findings += await check_agent(name, replace(spec, session_cwd=spec.cwd), limits, redact)
         return findings
 

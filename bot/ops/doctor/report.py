@@ -111,6 +111,7 @@ async def within_limit(check: Check) -> list[Finding]:
 
 
 def _checks(env_file: Path, offline: bool, unit: Unit | None) -> Iterator[Check]:
+    # A generator, since what is looked at next depends on what was read before.
     yield Check("machine", _these(check_weft, check_python, check_platform))
     yield Check("systemd", check_service)
     yield Check("tools", partial(check_tools, path=unit.path if unit else None))

@@ -191,6 +191,7 @@ def holder(lock: Path) -> int | None:
 def _read(path: Path, seconds: float) -> Finding:
     with tempfile.TemporaryDirectory(prefix="weft-doctor-") as directory:
         copy = Path(directory) / path.name
+        # With its log of changes: without it the copy may lack what was committed last.
         for suffix in ("", "-wal"):
             if database.beside(path, suffix).exists():
                 shutil.copyfile(database.beside(path, suffix), database.beside(copy, suffix))
@@ -205,6 +206,7 @@ def _read(path: Path, seconds: float) -> Finding:
 
 def _judge(raw: sqlite3.Connection, path: Path, seconds: float) -> Finding:
     deadline = time.monotonic() + seconds
+    # SQLite asks this now and then while it works: nothing else could cut a check short.
     raw.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
     try:
         steps.refuse_newer(raw)

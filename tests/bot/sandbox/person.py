@@ -92,7 +92,7 @@ class PersonClient:
 
     async def names_until(self, fd: FakeDiscord, mark: str) -> list[str]:
         """The names of all events since the last read one, up to a mark that is sent now."""
-        fd.gateway.tell_people("MARK", {"mark": mark}, self.person.id)
+        fd.gateway.people.tell("MARK", {"mark": mark}, self.person.id)
         before = len(self.events)
         await self.event("MARK", lambda data: data["mark"] == mark)
         return [name for name, _ in self.events[before:-1]]

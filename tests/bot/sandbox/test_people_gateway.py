@@ -140,7 +140,7 @@ async def test_a_client_that_does_not_read_is_not_waited_for(monkeypatch: pytest
     monkeypatch.setattr(gateway, "FRAMES_WAITING", 20)
     async with FakeDiscord() as fd, client_of(fd, fd.owner) as owner, client_of(fd, fd.user("eve")) as eve:
         for _ in range(200):  # some of it is held by the two sockets
-            fd.gateway.tell_people("MARK", {"mark": "m" * 100_000})
+            fd.gateway.people.tell("MARK", {"mark": "m" * 100_000})
             await owner.event("MARK")
         assert await eve.rest() < 200
         await eve.connect()
