@@ -45,7 +45,7 @@ def since_of(text: str, now: float) -> float:
     try:
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError) as exc:
-        raise ValueError(f"{text!r} is no time: write 30m, 12h, 7d, 4w, or a date such as 2026-11-20") from exc
+        raise ValueError(f"{text!r} is not a time: write 30m, 12h, 7d, 4w, or a date such as 2026-11-20") from exc
 
 
 def run_audit(env_file: Path, since: str, thread_id: int | None, *, as_json: bool) -> int:

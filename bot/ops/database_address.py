@@ -19,7 +19,7 @@ def database_problem(url: str) -> str:
     if mark and scheme.partition("+")[0] in _SCHEMES and "+" in scheme:
         return f"an address names no driver: {WANTED}"
     if not mark or scheme not in _SCHEMES:
-        return f"this is no address of a PostgreSQL database: {WANTED}"
+        return f"this is not the address of a PostgreSQL database: {WANTED}"
     if any(letter.isspace() for letter in url):
         return "an address has no spaces: write %20 for one in a password"
     if "#" in rest:

@@ -189,5 +189,5 @@ class Breakage:
     def _thread(self, channel_id: int | None) -> Channel:
         place = self._place(channel_id)
         if not place.is_thread:
-            raise ControlError("This is no thread. Open one first.")
+            raise ControlError("This is not a thread. Open one first.")
         return place

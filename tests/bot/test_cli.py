@@ -51,7 +51,7 @@ MORE_BAD = [
     ),
     pytest.param(
         {"WEFT_DATABASE_URL": "mysql://weft:canary@db/weft"},
-        "WEFT_DATABASE_URL (environment): this is no address of a PostgreSQL database: write postgresql://",
+        "WEFT_DATABASE_URL (environment): this is not the address of a PostgreSQL database: write postgresql://",
         id="database",
     ),
     pytest.param({"WEFT_MAX_AGENTS": "many"}, "WEFT_MAX_AGENTS (environment): ", id="no number"),

@@ -24,8 +24,8 @@ def test_an_address_that_the_driver_understands_is_none_to_complain_about(url: s
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("weft.db", "this is no address of a PostgreSQL database"),
-        ("mysql://u:canary@h/d", "this is no address of a PostgreSQL database"),
+        ("weft.db", "this is not the address of a PostgreSQL database"),
+        ("mysql://u:canary@h/d", "this is not the address of a PostgreSQL database"),
         ("postgresql+psycopg://u:canary@h/d", "an address names no driver"),
         ("postgresql://u:canary@h", "it names no database"),
         ("postgresql://u:canary@h:port/d", "the port is not a number"),
