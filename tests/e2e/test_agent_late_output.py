@@ -77,8 +77,8 @@ async def test_a_tool_that_ends_in_the_next_turn_is_not_one_of_its_tools(tmp_pat
     call = {"sessionUpdate": "tool_call", "toolCallId": "t1", "title": "make", "status": "in_progress"}
     content = [{"type": "content", "content": {"type": "text", "text": "built"}}]
     end = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "title": "make", "status": "completed"}
-    one: list[Step] = [{"update": call}, {"text": "first"}, {"late": [[0.5, {**end, "content": content}]]}]
-    two: list[Step] = [{"text": "second"}, gate.step]
+    one: list[Step] = [{"update": call}, {"text": "first"}]
+    two: list[Step] = [{"text": "second"}, {"update": {**end, "content": content}}, gate.step]
     agent = scenario(tmp_path, words=words(tmp_path, one=one, two=two))
     async with witnessed(tmp_path, agent) as game:
         thread_id, _ = await game.ask("one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ async def until_seen(docker: FakeDocker, words: str, times: int = 1) -> None:
             await anyio.sleep(0.01)
 
 
-async def until_empty(docker: FakeDocker) -> None:
-    with anyio.fail_after(10):
-        while docker.containers:  # noqa: ASYNC110  the server sends no events
+async def until(holds: Callable[[], bool]) -> None:
+    with anyio.fail_after(30):
+        while not holds():  # noqa: ASYNC110  the server sends no events
             await anyio.sleep(0.01)
+
+
+async def until_empty(docker: FakeDocker) -> None:
+    await until(lambda: not docker.containers)

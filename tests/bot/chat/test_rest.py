@@ -285,7 +285,7 @@ async def test_when_the_budget_is_spent_the_message_is_unavailable() -> None:
     """D3: Discord down for longer than the budget: the caller decides what next."""
     async with in_a_thread() as (chat, thread_id):
         impatient = DiscordChat(
-            chat.gateway.current, RetryLimits(budget=0.05, first=0.01, longest=0.02), Breaker(), Redactor()
+            chat.gateway.current, RetryLimits(budget=0.5, first=0.01, longest=0.05), Breaker(), Redactor()
         )
         chat.fd.faults.next("POST", SENDS, Fault.status(503), times=1000)
         with pytest.raises(Unavailable, match="503"):
