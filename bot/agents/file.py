@@ -92,7 +92,7 @@ class AgentsFile:
         try:
             content, lines = Content.model_validate(raw), []
         except ValidationError as exc:
-            # Each once: pydantic tells of a value for each type that it could have been.
+            # Each once: two faults of one value may read alike.
             lines = list(dict.fromkeys(self.line(*_told(error)) for error in exc.errors()))
             # Without the keys that there are not, what does not go together can be told at once.
             if not _removed(raw, [error["loc"] for error in exc.errors() if error["type"] == "extra_forbidden"]):

@@ -86,7 +86,7 @@ class Verdict:
 
 def authorize(request: Request, policy: Policy, purpose: Purpose = Purpose.PROMPT) -> Verdict:
     """Decide about a request; a thread counts as its parent channel."""
-    # 1. A direct message. This one binds owners, too: without the setting nothing of them is received at all (S7).
+    # 1. A direct message. This one binds owners, too: without the setting Weft is not even sent any (S7).
     if request.guild_id is None and not policy.direct:
         return Verdict(allowed=False, reason=Reason.DIRECT)
     # The owner may use it everywhere, or nobody could ever set a server up. A bot of theirs is not the owner.

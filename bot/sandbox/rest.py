@@ -147,7 +147,6 @@ class Pipeline:
         """Register the routes under the API's prefix."""
         for route in routes:
             app.router.add_route(route.method, PREFIX + route.path, self._handler(route))
-        # Last: aiohttp takes the first route that fits.
         app.router.add_route("*", PREFIX + "/{tail:.*}", self._handler(Route("*", "", _unknown_route, "unknown")))
 
     def _handler(self, route: Route) -> Callable[[web.Request], Any]:

@@ -177,7 +177,6 @@ ROUTES = [
     # Discord tells this to anybody.
     Route("GET", "/gateway", _gateway, needs_token=False),
     Route("GET", "/gateway/bot", _gateway_bot, callers=Callers.BOTS),
-    # Before the one with {user}, which fits as well: the first that does is taken. So below, with {user} in threads.
     Route("GET", "/users/@me", _me),
     Route("GET", "/users/@me/guilds", _my_guilds),
     Route("POST", "/users/@me/channels", _open_dm),
@@ -196,6 +195,7 @@ ROUTES = [
         _archived(ChannelType.PRIVATE_THREAD, joined=True),
     ),
     Route("GET", _MEMBERS, _thread_members),
+    # Before those with {user}, which fit as well: of paths that begin alike up to a brace, the first is taken.
     Route("PUT", _MEMBERS + "/@me", _membership(joins=True, own=True)),
     Route("DELETE", _MEMBERS + "/@me", _membership(joins=False, own=True)),
     Route("GET", _MEMBERS + "/{user}", _thread_member),
