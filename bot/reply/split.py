@@ -1,10 +1,10 @@
 """Long answers in several messages (pure).
 
 A part ends at a paragraph, at the border of a code block or table, at a line, at a space, or, last, between two
-characters. A code block that goes over the border is closed in the one part and opened again in the next. What is a
-fence is decided by what the parts show, so each part is balanced by itself. A table that goes over the border has its
-head in both. Parts are pieces of the original: each is converted to Discord's Markdown by itself, and has to fit before
-and after. Sizes are UTF-16 code units.
+characters; a heading stays with what is below it. A code block that goes over the border is closed in the one part and
+opened again in the next. What is a fence is decided by what the parts show, so each part is balanced by itself. A table
+that goes over the border has its head in both. Parts are pieces of the original: each is converted to Discord's
+Markdown by itself, and has to fit before and after. Sizes are UTF-16 code units.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _FENCE = re.compile(
 )
 """Behind the signs of an item, too: there a fence may begin, and not end."""
 _DELIMITERS = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\n")
+_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+\S")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")  # not `splitlines()`: Discord ends a line at a line feed only
 
 
@@ -194,14 +195,16 @@ def _cut(window: str, limit: int, before: Open | None) -> int:
     strong = at_line = offset = 0
     opening = units(reopened(before, window))
     used, fence = opening, before if isinstance(before, Fence) else None
-    table = blank = None
+    table = blank = heading = None  # the heading, or the first of several, that is right above
     within = fence
     for line in _LINE.findall(window):
         after = fence_after(line, within)
-        if within is None and (after is not None or blank == offset):
-            strong = offset
+        is_heading = within is None and _HEADING.match(line) is not None
+        begins = offset if heading is None else heading
+        if within is None and (is_heading or after is not None or blank == offset):
+            strong = begins
         is_row = within is None and line.lstrip().startswith("|")
-        table = (offset if table is None else table) if is_row else None
+        table = (begins if table is None else table) if is_row else None
         used += units(line)
         offset += len(line)
         # A block that is open here has to be closed in this part, which takes room, too.
@@ -213,6 +216,9 @@ def _cut(window: str, limit: int, before: Open | None) -> int:
         if within is not None and after is None:
             strong = offset
         within = after
+        heading = begins if is_heading else heading if not line.strip() else None
+    if heading is not None and units(window[:heading]) >= limit // 4:
+        at_line = heading
     # 2. A table without its head is no table: one that fits into a part by itself is not cut.
     if table and window[:table].strip():
         rows = takewhile(lambda line: line.lstrip().startswith("|"), _LINE.findall(window[table:]))

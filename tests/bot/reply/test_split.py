@@ -113,6 +113,20 @@ def test_a_cut_prefers_the_border_of_a_paragraph() -> None:
     assert [first, "c" * 100] == [part.text for part in split(first + "c" * 100, 200)]
 
 
+@pytest.mark.parametrize("below", ["text " * 30, "```py\n" + "x = 1\n" * 15 + "```\n", "| a | b |\n| - | - |\n" * 8])
+@pytest.mark.parametrize("heading", ["## Next\n\n", "## Next\n", "# Next\n## First of it\n\n"])
+def test_a_heading_stays_with_what_is_below_it(heading: str, below: str) -> None:
+    """D4"""
+    prose = "prose " * 20 + "\n\n"
+    assert [prose, heading + below] == [part.text for part in split(prose + heading + below, 200)]
+
+
+def test_headings_that_fill_a_part_are_cut_between_lines() -> None:
+    """D4"""
+    headings = "## One of many\n" * 40
+    assert all(part.text.endswith("many\n") for part in split(headings, 200))
+
+
 def test_a_code_block_that_fits_is_moved_whole_to_the_next_part() -> None:
     """D4"""
     prose, block = "prose " * 20 + "\n", "```py\n" + "x = 1\n" * 15 + "```\n"
