@@ -25,6 +25,24 @@ MOVES_AT_END = """async (button, left) => {
 }"""
 
 
+async def test_a_channel_in_which_many_threads_began_stays_open(chromium: Browser) -> None:
+    """Each card shows the latest of its thread, as far as everybody sees it, and ends its author's group."""
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        threads = []
+        for number in range(12):
+            began = await discord.owner.say(discord.channel_id, f"line {number}")
+            threads.append(await discord.start_thread(discord.owner, began, f"thread {number}"))
+        await owner.open("thread 11")
+        await owner.send("the latest")
+        await owner.open("general")
+        await owner.send("still here")
+        await expect(owner.content("still here")).to_be_visible()
+        cards = owner.log.get_by_role("button", name=re.compile(r"^thread \d+ "))
+        await expect(cards).to_have_count(12)
+        await expect(cards.last).to_contain_text("the latest")
+        await expect(owner.log.get_by_text("owner", exact=True)).to_have_count(13)
+
+
 async def test_what_is_aimed_at_stays_under_the_pointer(chromium: Browser) -> None:
     """A press that begins on a button and ends beside it is no click: nothing moves at the end, or while it lasts."""
     async with FakeDiscord() as discord:

@@ -17,6 +17,8 @@ export const TYPING_MS = 10_000;
 /** Conversations that stay in memory beside the open one; others are fetched again. */
 const CONVERSATIONS_KEPT = 8;
 
+const EPHEMERAL = 64;
+
 export function isThread(place) {
     return place?.type === ChannelType.PUBLIC_THREAD || place?.type === ChannelType.PRIVATE_THREAD;
 }
@@ -136,6 +138,12 @@ export class Store {
 
     message(channelId, id) {
         return this._conversations.get(channelId)?.find(id);
+    }
+
+    /** The newest message that everybody sees, if the page has it: to ask keeps no place, and makes none go. */
+    latestShared(channelId) {
+        const shown = this._conversations.get(channelId)?.messages ?? [];
+        return shown.findLast((one) => !one.local && !(one.flags & EPHEMERAL));
     }
 
     /** This person's newest message that is in the window. */
@@ -337,7 +345,7 @@ const HANDLERS = {
         store.putAuthors(message);
         store._typing.get(message.channel_id)?.delete(message.author.id);
         store._conversations.get(message.channel_id)?.add(message);
-        if (message.flags & 64) {
+        if (message.flags & EPHEMERAL) {
             return;
         }
         countMessage(store, message);

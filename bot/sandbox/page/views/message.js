@@ -36,11 +36,15 @@ const COMPONENTS_V2 = 1 << 15;
 const GROUP_MS = 7 * 60 * 1000;
 
 /** Return whether a message begins a group: with its author's name, not as a further line of theirs. */
-export function startsGroup(previous, message) {
+export function startsGroup(app, previous, message) {
     if (!previous || previous.author.id !== message.author.id) {
         return true;
     }
     if (isSystem(previous) || isSystem(message) || message.message_reference || commandOf(message)) {
+        return true;
+    }
+    // The card of a thread stands in between.
+    if (threadOf(app, previous)) {
         return true;
     }
     // What only one person sees must not look like a line of the message above, which all see.
@@ -98,7 +102,7 @@ function headView(app, message, name) {
     const colour = app.store.colorOf?.(message.author.id);
     return html`<div class="message-head">
         <span class="author" .style=${colour ? `color: ${colour}` : ""}><bdi>${name}</bdi></span>
-        ${message.author.bot ? html`<span class="bot-badge">BOT</span>` : nothing} ${timeView(message.timestamp)}
+        ${message.author.bot ? html`<span class="bot-badge">APP</span>` : nothing} ${timeView(message.timestamp)}
         ${moreButton(app, message)}
     </div>`;
 }
@@ -237,13 +241,19 @@ function failedView(app, message) {
     return html`<p class="interaction-failed" role="alert">${icon("warning")} ${why}</p>`;
 }
 
-function threadView(app, message) {
+/** The thread that began at a message; not the one that it opens, as the first of a post does. */
+function threadOf(app, message) {
     const thread = app.store.place(message.id) ?? message.thread;
-    if (!thread || thread.id !== message.id || message.channel_id === thread.id) {
+    return thread?.id === message.id && message.channel_id !== thread.id ? thread : null;
+}
+
+function threadView(app, message) {
+    const thread = threadOf(app, message);
+    if (!thread) {
         return nothing;
     }
     const count = thread.message_count ?? 0;
-    const latest = plainText(app, app.store.conversation?.(thread.id)?.messages?.at(-1)?.content ?? "");
+    const latest = plainText(app, app.store.latestShared(thread.id)?.content ?? "");
     return html`<div class="thread-below">
         <span class="thread-hook" aria-hidden="true"></span>
         <button type="button" class="thread-card" @click=${() => app.open(thread.id)}>

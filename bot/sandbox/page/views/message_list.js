@@ -88,7 +88,7 @@ function entries(app, conversation) {
             made.push({ app, key: "new" });
             newLine = null;
         }
-        made.push({ app, key: message.id, message, grouped: !newDay && !isNew && !startsGroup(previous, message) });
+        made.push({ app, key: message.id, message, grouped: !newDay && !isNew && !startsGroup(app, previous, message) });
     });
     return made;
 }
