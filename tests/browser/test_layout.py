@@ -148,6 +148,26 @@ async def test_all_is_done_by_keys_alone(tmp_path: Path, chromium: Browser) -> N
         await keyboard.press("Enter")
         (thread,) = game.discord.threads()
         assert await game.outcome(thread.id) is Outcome.ANSWERED
+        # 4. A menu is left by Tab, and a dialog that it opened gives the focus back to its button.
+        options, menu = (owner.page.get_by_role(role, name="Thread options") for role in ("button", "menu"))
+        for away in (None, "Rename", "Delete thread"):
+            await options.focus()
+            await keyboard.press("Enter")
+            await expect(menu.get_by_role("menuitem").first).to_be_focused()
+            if away is None:
+                await keyboard.press("Tab")
+            else:
+                await tab_to(owner, menu.get_by_role("menuitem", name=away), "ArrowDown")
+                await keyboard.press("Enter")
+                await expect(owner.page.get_by_role("dialog")).to_be_visible()
+                await keyboard.press("Escape")
+                await expect(options).to_be_focused()
+            await expect(menu).to_have_count(0)
+        # 5. What closes itself hands the focus to what opens it.
+        opens = owner.page.get_by_role("button", name="Things to try")
+        await owner.page.get_by_role("button", name="Close panel").focus()
+        await keyboard.press("Enter")
+        await expect(opens).to_be_focused()
 
 
 @pytest.mark.parametrize("dark", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["dark", "light"])

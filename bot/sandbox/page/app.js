@@ -384,6 +384,10 @@ export class App {
         this.ui.panel = !this.ui.panel;
         browserStorage.set("panel", this.ui.panel);
         this.update();
+        if (!this.ui.panel) {
+            // The button that was pressed goes with the panel.
+            document.querySelector('[data-opens="panel"]').focus();
+        }
     }
 
     /** Open the drawer of a phone, or close it; the focus goes along and comes back. */

@@ -34,7 +34,7 @@ export function menuButton(app, { id, label, picture, items, opened = null }) {
         </button>
         ${
             open
-                ? html`<div class="menu" id="menu-${id}" role="menu" aria-label=${label} @keydown=${onMenuKey}>
+                ? html`<div class="menu" id="menu-${id}" role="menu" aria-label=${label} @keydown=${(event) => onMenuKey(app, event)}>
                   ${items()}
               </div>`
                 : nothing
@@ -43,9 +43,11 @@ export function menuButton(app, { id, label, picture, items, opened = null }) {
 }
 
 export function menuItem(app, label, picture, run, { danger = false } = {}) {
-    const choose = () => {
+    const choose = (event) => {
         app.ui.menu = null;
         app.update();
+        // The item is about to go; a dialog that it opens gives the focus back to where it was.
+        event.currentTarget.closest(".menu-holder").querySelector("button").focus();
         run();
     };
     return html`<button role="menuitem" tabindex="-1" class=${danger ? "danger" : ""} @click=${choose}>
@@ -53,7 +55,12 @@ export function menuItem(app, label, picture, run, { danger = false } = {}) {
     </button>`;
 }
 
-function onMenuKey(event) {
+/** Arrows, Home and End move; Tab leaves the menu. Escape is the page's. */
+function onMenuKey(app, event) {
+    if (event.key === "Tab") {
+        app.closeMenu();
+        return;
+    }
     const items = [...event.currentTarget.querySelectorAll("[role^=menuitem]")];
     const at = items.indexOf(document.activeElement);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];

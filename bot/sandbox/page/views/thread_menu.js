@@ -5,6 +5,7 @@ import { ref } from "../vendor/lit-html/directives/ref.js";
 
 import { ChannelType } from "../store.js";
 import { explain } from "../wording.js";
+import { modal } from "./floating.js";
 import { menuButton, menuItem } from "./menu.js";
 import { MOST_TAGS, tagButtons } from "./tags.js";
 
@@ -73,7 +74,7 @@ export function threadDialog(app) {
         event.preventDefault();
         submit(app, dialog, close);
     };
-    return html`<dialog class="dialog" aria-labelledby="thread-dialog-title" ${ref(showOnce)} @close=${close}>
+    return html`<dialog class="dialog" aria-labelledby="thread-dialog-title" ${ref(modal)} @close=${close}>
         <form @submit=${finish}>
             <h2 id="thread-dialog-title">${TITLES[dialog.kind]}</h2>
             ${body(app, dialog)}
@@ -86,13 +87,6 @@ export function threadDialog(app) {
             </div>
         </form>
     </dialog>`;
-}
-
-function showOnce(element) {
-    if (element && !element.open) {
-        // It is not in the document before the drawing has ended.
-        queueMicrotask(() => element.isConnected && !element.open && element.showModal());
-    }
 }
 
 function body(app, dialog) {
