@@ -29,6 +29,8 @@ export class Scroller {
         this._top = 0;
         /** How far one could scroll when the end was last reached; null: scroll there at the next drawing. */
         this._end = null;
+        /** Whether the end was asked for, and nothing was shown since. */
+        this._opened = true;
         this._resizes = new ResizeObserver(() => this.settle());
         this._onScroll = () => this._scrolled();
         this._onPress = (event) => this._press(event);
@@ -70,6 +72,7 @@ export class Scroller {
     toEnd() {
         this._target = null;
         this._end = null;
+        this._opened = true;
         this._follow(true);
     }
 
@@ -150,8 +153,16 @@ export class Scroller {
 
     /** Moves only once the end has: coming close to it must not shift what somebody is about to press. */
     _showEnd() {
-        if (this._furthest !== this._end) {
-            this._element.scrollTop = this._end = this._furthest;
+        if (this._furthest === this._end) {
+            return;
+        }
+        this._end = this._furthest;
+        if (this._conversation.messages.length) {
+            this._element.scrollTop = this._end;
+        } else if (this._opened) {
+            // What an empty place offers is read from its beginning, and unfolds below what is pressed.
+            this._element.scrollTop = 0;
+            this._opened = false;
         }
     }
 

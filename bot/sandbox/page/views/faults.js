@@ -11,7 +11,7 @@ const results = new WeakMap();
 /** The line on the bot; silent while all is well. */
 export function connection(app) {
     const { connected, notice, bot } = app.session;
-    const text = notice || (connected ? "" : `${bot.name} is not connected. What you write waits for it.`);
+    const text = notice || (connected ? "" : `Waiting for ${bot.name} to connect. What you write is kept for it.`);
     return html`<div class="bot-state ${text ? "bot-state-shown" : ""}" role="status">${text}</div>`;
 }
 
