@@ -133,6 +133,11 @@ class Request:
     brought: Brought = Brought()
     rest: str = ""
 
+    @property
+    def words(self) -> str:
+        """What a person wrote, without the quotes that Weft adds, such as a post's title, below their headlines."""
+        return self.text.partition("\n\n[")[0]
+
 
 def scene_for(request: Request) -> Scene:
     """Return the scene that the first line with a keyword asks for, else the one that shows everything."""
@@ -400,7 +405,7 @@ def _list_directory(request: Request) -> Generator[Step, str, list[str]]:
 def _write_note(request: Request) -> Generator[Step, str, str]:
     path = request.cwd / FILE_NAME
     old = path.read_text(errors="replace") if path.is_file() else ""
-    return (yield from _write(request, FILE_NAME, f"{old}{request.text}\n"))
+    return (yield from _write(request, FILE_NAME, f"{old}{request.words}\n"))
 
 
 def _write(request: Request, name: str, new: str) -> Generator[Step, str, str]:
@@ -425,7 +430,7 @@ def _write(request: Request, name: str, new: str) -> Generator[Step, str, str]:
 
 
 def _summary(request: Request, entries: list[str], written: str) -> str:
-    quoted = "\n".join(f"> {line}" for line in request.text.splitlines())
+    quoted = "\n".join(f"> {line}" for line in request.words.splitlines())
     size = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
     return (
         f"You wrote:\n{quoted}\n\n"
