@@ -64,6 +64,7 @@ ensure_venv() {
     interpreter=$("$base" -c 'import sys; print(sys.base_prefix, sys.version)')
     PYTHON=$PWD/.venv/bin/python
     if [ "$(cat .venv/interpreter 2>/dev/null)" != "$interpreter" ] || ! [ -x "$PYTHON" ]; then
+        printf 'making .venv ...\n' >&2
         make_venv "$base"
         printf '%s\n' "$interpreter" >.venv/interpreter
     fi
