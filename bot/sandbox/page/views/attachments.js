@@ -10,6 +10,8 @@ import { safeUrl } from "./markdown_inline.js";
 
 const PREVIEW_BYTES = 64 * 1024;
 const PREVIEW_LINES = 12;
+/** Of a picture, in pixels of the page, as in Discord. */
+const LARGEST = { width: 550, height: 350 };
 const PICTURES = /^image\/(?:png|jpeg|gif|webp|avif|bmp)\b/;
 const TEXT = /^(?:text\/(?!html)|application\/(?:json|xml|x-yaml|toml|javascript))/;
 const TEXT_NAMES =
@@ -47,9 +49,10 @@ function attachmentView(app, file, messageId) {
 }
 
 function pictureView(file) {
-    const { width, height } = file;
-    // Room is kept before it has loaded, so that the list does not jump.
-    const room = width && height ? `aspect-ratio: ${Number(width)} / ${Number(height)}; width: ${Number(width)}px` : "";
+    const [width, height] = [Number(file.width), Number(file.height)];
+    const scale = Math.min(1, LARGEST.width / width, LARGEST.height / height);
+    // Room is kept before it has loaded, so that the list does not jump; no more than it takes, or its corners are cut.
+    const room = width && height ? `aspect-ratio: ${width} / ${height}; width: ${Math.ceil(width * scale)}px` : "";
     return html`<a class="picture" href=${file.url} target="_blank" rel="noopener" title=${titleOf(file)}>
         <img src=${file.url} alt=${file.description || file.filename} loading="lazy" .style=${room} />
     </a>`;

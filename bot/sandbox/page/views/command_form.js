@@ -64,30 +64,37 @@ export function formView(app, form) {
         <div class="command-fields">
             <span class="command-chosen">/${entry.name}</span>
             ${shown.map((option, at) => fieldView(app, form, option, at === 0))}
-            <button
-                type="button"
-                class="icon-button send"
-                aria-label="Send command"
-                title="Send command (Enter)"
-                ?data-first=${shown.length === 0}
-                @click=${() => send(app, form)}
-            >
-                ${icon("send")}
-            </button>
-            <button
-                type="button"
-                class="icon-button"
-                aria-label="Cancel command"
-                title="Cancel (Escape)"
-                @click=${() => giveUp(app)}
-            >
-                ${icon("close")}
-            </button>
+            ${buttonsView(app, form, shown.length === 0)}
         </div>
         <p class=${wrong ? "command-help field-error" : "command-help"} role=${wrong ? "alert" : nothing}>
             <bdi>${wrong ?? about}</bdi>
         </p>
     </div>`;
+}
+
+/** Sent and given up side by side, on whichever line there is room for both. */
+function buttonsView(app, form, first) {
+    return html`<span class="command-buttons">
+        <button
+            type="button"
+            class="icon-button send"
+            aria-label="Send command"
+            title="Send command (Enter)"
+            ?data-first=${first}
+            @click=${() => send(app, form)}
+        >
+            ${icon("send")}
+        </button>
+        <button
+            type="button"
+            class="icon-button"
+            aria-label="Cancel command"
+            title="Cancel (Escape)"
+            @click=${() => giveUp(app)}
+        >
+            ${icon("close")}
+        </button>
+    </span>`;
 }
 
 /** Return whether an option is one more file, and the file before it is not given yet. */

@@ -3,6 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
+import { sizeText } from "./attachments.js";
 import { icon } from "./icons.js";
 
 /** Discord's limits for a message. */
@@ -108,12 +109,4 @@ export function onDrag(app, event) {
     if (event.type === "drop") {
         attach(app, [...event.dataTransfer.files]);
     }
-}
-
-function sizeText(bytes) {
-    if (bytes < 1024) {
-        return `${bytes} B`;
-    }
-    const kilobytes = bytes / 1024;
-    return kilobytes < 1024 ? `${kilobytes.toFixed(1)} KB` : `${(kilobytes / 1024).toFixed(1)} MB`;
 }
