@@ -42,6 +42,7 @@ find_python() {
 make_venv() {
     "$1" -c 'import ensurepip, venv' 2>/dev/null ||
         die "Python's venv module is missing: install it first (Debian and Ubuntu: apt install python3-venv)."
+    printf 'making .venv ...\n' >&2
     "$1" -m venv --clear .venv || die "could not make .venv with $1"
 }
 
@@ -64,7 +65,6 @@ ensure_venv() {
     interpreter=$("$base" -c 'import sys; print(sys.base_prefix, sys.version)')
     PYTHON=$PWD/.venv/bin/python
     if [ "$(cat .venv/interpreter 2>/dev/null)" != "$interpreter" ] || ! [ -x "$PYTHON" ]; then
-        printf 'making .venv ...\n' >&2
         make_venv "$base"
         printf '%s\n' "$interpreter" >.venv/interpreter
     fi
