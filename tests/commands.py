@@ -100,5 +100,5 @@ def left_by(directory: Path) -> list[str]:
 
 
 def temporary_files(directory: Path) -> list[str]:
-    """Name what is left in the temporary directory; the demo agent keeps its sessions in a place of its own."""
-    return [path.name for path in (directory / "tmp").iterdir() if not path.name.startswith("weft-demo-agent-")]
+    """Name what is left in the temporary directory."""
+    return [path.name for path in (directory / "tmp").iterdir()]

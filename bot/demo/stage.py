@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from bot.agents.model import Agents, only
+from bot.agents.model import ONLY, AgentProfile, Agents
 from bot.app import Bot, running_bot
 from bot.config import Settings
 from bot.demo.chosen_agent import DEMO_AGENT
@@ -99,7 +99,7 @@ async def stage(
                 root, token=discord.token, api_url=discord.api_url, argv=argv, **(overrides | invited)
             )
             workspace = settings.workspace or str(root)
-            known, problem = only(argv, workspace, settings.agent_env), ""
+            known, problem = _agent(argv, workspace, settings.agent_env, root), ""
             if agents is not None:
                 known = agents(discord, workspace)
             elif with_project:
@@ -112,6 +112,12 @@ async def stage(
                 with anyio.fail_after(_READY_LIMIT):
                     await bot.ready.wait()
                 yield on_stage
+
+
+def _agent(argv: tuple[str, ...], workspace: str, env: tuple[str, ...], root: Path) -> Agents:
+    # Its sessions go with everything else at the end; where real agents keep theirs is for them to say.
+    fixed = {"XDG_STATE_HOME": str(root)} if argv == DEMO_AGENT else {}
+    return Agents({ONLY: AgentProfile(ONLY, argv, workspace, env, fixed=fixed)}, ONLY, chosen=False)
 
 
 async def _on_project(known: Agents, root: Path, state_dir: Path, channel_id: int) -> tuple[Agents, str]:

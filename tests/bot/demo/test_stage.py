@@ -72,6 +72,16 @@ async def test_who_is_invited_is_there_before_the_bot(tmp_path: Path) -> None:
             assert await on_stage.outcome(message.id) is Outcome.ANSWERED
 
 
+async def test_the_demo_agent_keeps_its_sessions_with_everything_else(tmp_path: Path) -> None:
+    """So they go at the end: the demo leaves no file behind."""
+    with anyio.fail_after(30):
+        async with stage(directory=tmp_path, edit_interval=0.02) as on_stage:
+            discord = on_stage.discord
+            message = await discord.owner.say(discord.channel_id, "say hello", mention_bot=True)
+            assert await on_stage.outcome(message.id) is Outcome.ANSWERED
+    assert len([one async for one in anyio.Path(tmp_path).glob("weft-demo-agent-*/*.json")]) == 1
+
+
 async def test_state_and_workspace_are_removed_unless_a_directory_is_given(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
