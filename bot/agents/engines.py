@@ -5,10 +5,10 @@ An engine's library may not be installed: it is imported when one of its kind is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -105,10 +105,28 @@ def table_problems(table: Mapping[str, Any]) -> Iterator[tuple[tuple[int | str, 
         for error in exc.errors():
             if error["type"] == "extra_forbidden":
                 # In a nested table there are other names.
-                near = nearest(str(error["loc"][-1]), settings.model_fields) if len(error["loc"]) == 1 else None
+                *steps, key = error["loc"]
+                near = nearest(str(key), _table_at(settings, steps).model_fields)
                 yield error["loc"], "there is no such setting" + (f"; did you mean {near}?" if near else "")
             else:
                 yield error["loc"], told(error)
+
+
+def _table_at(settings: type[BaseModel], steps: Iterable[int | str]) -> type[BaseModel]:
+    """Return what the table that these keys lead to can hold."""
+    for step in steps:
+        # A number leads to one of a list's tables, which all hold the same.
+        if (field := settings.model_fields.get(str(step))) is not None:
+            settings = next(_tables_in(field.annotation), settings)
+    return settings
+
+
+def _tables_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the tables that a setting may hold, one for ``Table``, ``Table | None`` and ``list[Table]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _tables_in(inner)
 
 
 def _without_kind(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -30,7 +31,22 @@ _Name = Annotated[
     str, AfterValidator(_matching(_NAME, "a name that Kubernetes allows: small letters, digits, - and ."))
 ]
 _Quantity = Annotated[str, AfterValidator(_matching(_QUANTITY, 'a quantity such as "500m" or "2Gi"'))]
+_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_MORE_RESOURCES = re.compile(r"hugepages-.+|[^/]+/[^/]+")
+"""Resources of the cluster's own have a prefix, such as ``nvidia.com/gpu``."""
+
+
+def _resource(value: str) -> str:
+    # The API refuses others as well, but with each start, and not when the settings are read.
+    if value not in _RESOURCES and not _MORE_RESOURCES.fullmatch(value):
+        near = get_close_matches(value, _RESOURCES, 1, 0.7)  # "gpu" is not meant as "cpu"
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(_RESOURCES)}, and those with a /"
+        raise ValueError(f"there is no such resource; {meant}")
+    return value
+
+
 _Key = Annotated[str, AfterValidator(_matching(_KEY, "a label's or a resource's name"))]
+_Resource = Annotated[_Key, AfterValidator(_resource)]
 _Value = Annotated[str, AfterValidator(_matching(_VALUE, "a label's value"))]
 _Variable = Annotated[str, AfterValidator(_matching(_VARIABLE, "a variable's name"))]
 _SecretKey = Annotated[str, AfterValidator(_matching(_SECRET_KEY, 'a secret and its key, such as "anthropic/api-key"'))]
@@ -134,8 +150,8 @@ class KubernetesSettings(_Strict):
     image: Annotated[str, Field(min_length=1)]
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     image_pull_secrets: list[_Name] = []
-    requests: dict[_Key, _Quantity] = {"cpu": "250m", "memory": "512Mi"}
-    limits: dict[_Key, _Quantity] = {"memory": "2Gi"}
+    requests: dict[_Resource, _Quantity] = {"cpu": "250m", "memory": "512Mi"}
+    limits: dict[_Resource, _Quantity] = {"memory": "2Gi"}
     volume: Volume = Volume()
     mounts: list[Mount] = []
     secrets: dict[_Variable, _SecretKey] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.agents import engines
-from bot.agents.engines import EngineKind, engines_problems
+from bot.agents.engines import KINDS, EngineKind, engines_problems
 from bot.agents.file import AgentsFile, AgentsFileError
 from bot.agents.model import Agents, launcher_of
 from bot.work.permissions.rules import Mode
@@ -93,6 +93,52 @@ def test_an_agent_names_the_engine_that_runs_it() -> None:
 def test_what_is_wrong_in_a_table_is_told(text: str, lines: list[str]) -> None:
     """P14."""
     assert problems(text) == lines
+
+
+_SSH = '[engines.farm]\nkind = "ssh"\nhosts = ["one", { address = "two", place = 3 }]'
+_CLUSTER = '[engines.farm]\nkind = "kubernetes"\nimage = "agent:1"\n'
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        (_SSH, "line 8: engines.farm.hosts.1.place: there is no such setting; did you mean places?"),
+        (
+            f"{_CLUSTER}volume = {{ new_clam = {{}} }}",
+            "line 9: engines.farm.volume.new_clam: there is no such setting; did you mean new_claim?",
+        ),
+        (
+            f"{_CLUSTER}[engines.farm.volume.new_claim]\nstorageclss = 'fast'",
+            "line 10: engines.farm.volume.new_claim.storageclss: there is no such setting; did you mean storage_class?",
+        ),
+        (
+            f"{_CLUSTER}[[engines.farm.mounts]]\npath = '/a'\nclam = 'a'",
+            "line 11: engines.farm.mounts.0.clam: there is no such setting; did you mean claim?",
+        ),
+        (
+            f"{_CLUSTER}tolerations = [{{ key = 'a', efect = 'NoSchedule' }}]",
+            "line 9: engines.farm.tolerations.0.efect: there is no such setting; did you mean effect?",
+        ),
+        (
+            f"{_CLUSTER}requests = {{ memry = '1Gi' }}",
+            "line 9: engines.farm.requests.memry: there is no such resource; did you mean memory?",
+        ),
+        (
+            f"{_CLUSTER}limits = {{ gpu = '1', 'nvidia.com/gpu' = '1' }}",
+            "line 9: engines.farm.limits.gpu: there is no such resource; there are cpu, memory, ephemeral-storage, "
+            "and those with a /",
+        ),
+    ],
+    ids=["host", "volume", "new_claim", "mount", "toleration", "requests", "limits"],
+)
+def test_a_slip_in_a_table_within_an_engines_is_told_with_what_was_meant(
+    table: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P14."""
+    monkeypatch.setattr(engines, "KINDS", KINDS)
+    with pytest.raises(AgentsFileError) as caught:
+        agents(red(more=table))
+    assert caught.value.problems == (f"weft.toml, {line}",)
 
 
 def test_a_library_that_is_missing_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
