@@ -84,6 +84,10 @@ def tell_nobody(text: str) -> None:
     """Take what a start waits for, where nobody wants to know."""
 
 
+def ask_nobody() -> None:
+    """Take that a start needs room, where nobody can make any."""
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """Where and how an agent starts.
@@ -96,6 +100,8 @@ class LaunchSpec:
         engine: what runs it; None: this machine does.
         labels: whose it is, for an engine to note: ``state``, ``agent`` and ``thread``.
         tell: called with what the start waits for, in a few words for people; must not wait.
+        ask_for_room: called while the start waits for room that the end of another agent would make, and again every
+            few seconds for as long as that lasts; must not wait.
     """
 
     argv: tuple[str, ...]
@@ -106,6 +112,7 @@ class LaunchSpec:
     engine: Engine | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     tell: Callable[[str], None] = tell_nobody
+    ask_for_room: Callable[[], None] = ask_nobody
 
     @property
     def directory(self) -> str:

@@ -97,12 +97,22 @@ class AgentSpawnError(AcpError):
     Attributes:
         failure: why; what is wrong with a program, a directory, an image or rights is not healed by a retry.
         exit: how the process ended, when it did.
+        room_on: the machines on which the end of another agent would make room for it; empty: on any of its engine;
+            None: nobody's end would help.
     """
 
-    def __init__(self, message: str, *, failure: SpawnFailure, exit: AgentExit | None = None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        message: str,
+        *,
+        failure: SpawnFailure,
+        exit: AgentExit | None = None,  # noqa: A002
+        room_on: tuple[str, ...] | None = None,
+    ) -> None:
         super().__init__(message)
         self.failure = failure
         self.exit = exit
+        self.room_on = room_on
 
     @property
     def transient(self) -> bool:

@@ -100,7 +100,8 @@ class AgentTask:
                 await agent.called()
         # 2. The process, and a task for each session in it.
         if spec.engine is not None:
-            spec = replace(spec, tell=self._tell)
+            ask_for_room = partial(self.registry.make_room, agent, spec.engine)
+            spec = replace(spec, tell=self._tell, ask_for_room=ask_for_room)
         agent.engine = spec.engine
         async with self._opened(spec) as connection:
             agent.connection, agent.waits_for = connection, ""
@@ -119,37 +120,39 @@ class AgentTask:
     async def _opened(self, spec: LaunchSpec) -> AsyncIterator[AgentConnection]:
         """Start the process; on an engine that is full, an agent that nobody uses gives way.
 
-        While all of them work, the next one that is done is waited for, as long as the engine lets a start take.
+        While all of them work, the next one that is done is waited for, as long as the engine lets a start take. Some
+        engines wait by themselves, and ask for room meanwhile.
         """
         async with AsyncExitStack() as stack:
-            deadline: float | None = None
+            began = anyio.current_time()
             while True:
                 try:
                     connection = await stack.enter_async_context(self.open_connection(spec, self.limits))
                     break
                 except AgentSpawnError as exc:
-                    if spec.engine is None or exc.failure is not SpawnFailure.NO_ROOM:
+                    if spec.engine is None or exc.room_on is None:
                         raise
-                    engine = cast("PoolEngine", spec.engine)
-                    if deadline is None:
-                        deadline = anyio.current_time() + engine.start_timeout
-                    leaving = self.registry.give_way(engine)
-                    if leaving is None and not await self._room(engine, str(exc), deadline):
+                    engine, nodes = cast("PoolEngine", spec.engine), exc.room_on
+                    deadline = began + engine.start_timeout
+                    # Not when the time is over: nobody is to end for a start that fails.
+                    in_time = anyio.current_time() < deadline
+                    leaving = self.registry.give_way(engine, nodes) if in_time else None
+                    if leaving is None and not await self._room(engine, nodes, str(exc), deadline):
                         raise
                     if leaving is not None:
                         await wait_until(self.registry, partial(_is_gone, leaving))
             yield connection
 
-    async def _room(self, engine: PoolEngine, reason: str, deadline: float) -> bool:
+    async def _room(self, engine: PoolEngine, nodes: tuple[str, ...], reason: str, deadline: float) -> bool:
         """Wait until another try may find a place; False: nobody of ours will leave one, or not in time."""
-        working = [one for one in self.registry.on_engine(engine) if not _is_gone(one)]
+        working = [one for one in self.registry.on_engine(engine, nodes) if not _is_gone(one)]
         if not working:
             return False
         self._tell(reason)
         with anyio.move_on_after(deadline - anyio.current_time()):
             await wait_until(
                 self.registry,
-                lambda: self.registry.unused_on(engine) is not None or any(map(_is_gone, working)),
+                lambda: self.registry.unused_on(engine, nodes) is not None or any(map(_is_gone, working)),
             )
             return True
         return False

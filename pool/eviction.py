@@ -19,6 +19,21 @@ def choose_victim(agents: Iterable[PooledAgent]) -> PooledAgent | None:
     return min(unclaimed, key=lambda agent: max((slot.last_used for slot in agent.slots), default=0.0), default=None)
 
 
+AGAIN = 15.0
+"""Seconds after which a second agent gives way to one start: a cluster takes some to use the room that one left."""
+
+
+def may_displace(agent: PooledAgent, now: float) -> bool:
+    """Whether one whose start waits for room on its engine may end another one, or another one more."""
+    # What is started ahead, for nobody yet, stops nobody.
+    if not agent.live or not agent.claimed:
+        return False
+    leaving = agent.displaced
+    if leaving is None or leaving.stopping_since is None:
+        return True
+    return not leaving.ending and now - leaving.stopping_since >= AGAIN
+
+
 def idle_session(agents: Iterable[PooledAgent], sharing: Sharing | None) -> Slot | None:
     """Return the longest unused session in a full process that the thread might be in: it can make room."""
     if sharing is None:

@@ -8,7 +8,7 @@ No function here awaits, so on one loop each is a critical section and no lock i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import anyio
 import structlog
@@ -19,7 +19,7 @@ from acp.errors import AgentSpawnError, SpawnFailure
 from pool.capacity import Capacity
 from pool.copies import Copies
 from pool.crash_breaker import CrashBreaker
-from pool.eviction import choose_victim, hung_slots, idle_session, idle_slots, least_busy
+from pool.eviction import choose_victim, hung_slots, idle_session, idle_slots, least_busy, may_displace
 from pool.launcher import Sharing
 from pool.model import AgentState, PoolCounts, PoolLimits, PoolStats, Reason, SlotState
 from pool.slot import Claim, ExtraReservation, PooledAgent, Reservation, Slot
@@ -276,21 +276,28 @@ class Registry:
             if agent.state is AgentState.STOPPING and agent not in self.capacity.successors:
                 yield agent
 
-    def on_engine(self, engine: Engine) -> list[PooledAgent]:
-        """Return the agents that an engine runs."""
-        return [one for one in self._agents if one.engine is engine and one.connection is not None]
+    def on_engine(self, engine: Engine, nodes: Collection[str] = ()) -> list[PooledAgent]:
+        """Return the agents that an engine runs, on some of its machines or on all."""
+        there = [one for one in self._agents if one.engine is engine and one.connection is not None]
+        return [one for one in there if not nodes or one.node in nodes]
 
-    def unused_on(self, engine: Engine) -> PooledAgent | None:
+    def unused_on(self, engine: Engine, nodes: Collection[str] = ()) -> PooledAgent | None:
         """Return the longest unused agent of an engine; None: all of them are used."""
-        return choose_victim(self.on_engine(engine))
+        return choose_victim(self.on_engine(engine, nodes))
 
-    def give_way(self, engine: Engine) -> PooledAgent | None:
+    def give_way(self, engine: Engine, nodes: Collection[str] = ()) -> PooledAgent | None:
         """Have the longest unused agent of an engine that is full end; None: all of them are used."""
-        victim = self.unused_on(engine)
+        victim = self.unused_on(engine, nodes)
         if victim is not None:
             self.stop_agent(victim, Reason.CAPACITY)
             self.changed()
         return victim
+
+    def make_room(self, agent: PooledAgent, engine: Engine) -> None:
+        """Have an agent give way to one that waits for room on their engine; the same start may ask again and again."""
+        # Decided in one step: several starts may wait, and each ends one agent at a time.
+        if may_displace(agent, self.clock()):
+            agent.displaced = self.give_way(engine)
 
     # --- starting ------------------------------------------------------------------------------------------------
 
@@ -434,7 +441,7 @@ class Registry:
 
     def _remove(self, agent: PooledAgent) -> None:
         agent.enter(AgentState.GONE)
-        agent.after = ()
+        agent.after, agent.displaced = (), None
         for slot in tuple(agent.slots):
             self._close(slot)
         self._agents.pop(agent, None)

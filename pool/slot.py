@@ -42,6 +42,7 @@ class PooledAgent:
         errand: whether it is for requests without a session, and lives only as long as whoever made it needs it.
         waits_for: what its start waits for, as its engine says it; "" if for nothing in particular.
         engine: what runs it; None: this machine, or it is not known yet.
+        displaced: who gave way to it on a full engine, the last one; None: nobody.
     """
 
     def __init__(self, sharing: Sharing | None = None, after: tuple[Slot, ...] = (), *, errand: bool = False) -> None:
@@ -56,6 +57,7 @@ class PooledAgent:
         self.had_a_turn = False
         self.waits_for = ""
         self.engine: Engine | None = None
+        self.displaced: PooledAgent | None = None
         self.state = AgentState.CLAIMED
         self._calls = anyio.Event()
 
@@ -68,6 +70,16 @@ class PooledAgent:
     def live(self) -> bool:
         """Whether it was not told to stop, and has not ended."""
         return self.state in (AgentState.CLAIMED, AgentState.STARTING, AgentState.SERVING)
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end is under way, and still waited for."""
+        return self.state is AgentState.STOPPING
+
+    @property
+    def node(self) -> str:
+        """The machine of its engine that it is on; "" where that is not known."""
+        return str(getattr(self.connection.process, "node", "")) if self.connection is not None else ""
 
     @property
     def leaked(self) -> bool:

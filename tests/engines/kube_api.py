@@ -39,6 +39,7 @@ class KubeApi:
     Attributes:
         protocols: of websockets, that the server knows.
         quota: pods at most.
+        unschedulable: why no node takes any pod; "" where there is room.
         images: what an image's pull says, by image; others are there.
         volumes: whether volumes can be mounted; the event otherwise.
         denied: rights that the caller has not, as ``verb resource/part``.
@@ -55,6 +56,7 @@ class KubeApi:
         self.secrets: dict[str, dict[str, str]] = {}
         self.protocols: tuple[str, ...] = (V5, V4)
         self.quota = 1000
+        self.unschedulable = ""
         self.images: dict[str, tuple[str, str]] = {}
         self.volumes = ""
         self.denied: set[str] = set()
@@ -280,15 +282,14 @@ class KubeApi:
             there = [one.body["spec"].get("nodeName") for one in self.pods.values() if not one.ended.is_set()]
             avoided = avoided_by(pod.body)
             free = [node for node in self.nodes.values() if there.count(node.name) < node.room]
-            if free:
+            if free and not self.unschedulable:
                 node = min(free, key=lambda one: (one.name in avoided, there.count(one.name)))
                 pod.body["spec"]["nodeName"] = node.name
                 self.change(pod, conditions=[{"type": "PodScheduled", "status": "True"}])
                 return
             total = len(self.nodes)
-            words = (
-                f"0/{total} nodes are available: {total} Insufficient memory. preemption: 0/{total} nodes are available"
-            )
+            why = self.unschedulable or f"{total} Insufficient memory"
+            words = f"0/{total} nodes are available: {why}. preemption: 0/{total} nodes are available"
             condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
             if pod.body["status"].get("conditions") != [condition]:
                 self.change(pod, conditions=[condition])

@@ -139,7 +139,7 @@ class NearbyEngine:
         if self.away:
             raise AgentSpawnError(f"near-1 does not answer: {self.away}", failure=SpawnFailure.UNREACHABLE)
         if len(self.agents) >= self.settings.places:
-            raise AgentSpawnError("no free place", failure=SpawnFailure.NO_ROOM)
+            raise AgentSpawnError("no free place", failure=SpawnFailure.NO_ROOM, room_on=())
         self.specs.append(spec)
         if self.hold is not None:
             spec.tell("no node has room for it: 2 Insufficient memory")

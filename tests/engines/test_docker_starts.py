@@ -149,6 +149,27 @@ async def test_an_image_that_cannot_be_had_is_told_without_credentials(tmp_path:
         assert "eyJ" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "room"),
+    [
+        ("failed to create shim task: fork/exec /usr/bin/runc: resource temporarily unavailable", True),
+        ("OCI runtime create failed: write /proc/1/oom_score_adj: cannot allocate memory", True),
+        ("no available IPv4 addresses on this network's address pools: bridge", True),
+        ("network agents not found", False),
+    ],
+)
+async def test_a_daemon_without_room_for_one_more_says_so(tmp_path: Path, words: str, room: bool) -> None:
+    """P4, P14: the end of another agent makes some."""
+    async with bed(tmp_path) as (docker, engine):
+        docker.faults.append(Fault("POST .*/start", Answer(500, words)))
+        with pytest.raises(AgentSpawnError) as caught:
+            await engine.start(launch())
+        assert (caught.value.failure, caught.value.room_on) == (
+            (SpawnFailure.NO_ROOM, ()) if room else (SpawnFailure.OTHER, None)
+        )
+        await until_empty(docker)
+
+
 async def test_a_daemon_that_is_not_there_is_no_fault_before_somebody_needs_it(tmp_path: Path) -> None:
     """P14"""
     settings = DockerSettings(url=f"unix://{tmp_path}/nobody.sock", image="x")
@@ -206,5 +227,6 @@ async def test_there_are_as_many_agents_as_places(tmp_path: Path, values: dict[s
             with pytest.raises(AgentSpawnError) as caught:
                 await engine.start(launch())
             assert (caught.value.failure, caught.value.transient) == (SpawnFailure.NO_ROOM, True)
+            assert caught.value.room_on == ()
         async with started(engine):
             pass

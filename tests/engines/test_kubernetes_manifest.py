@@ -166,6 +166,26 @@ def container(**state: Any) -> list[dict[str, Any]]:
     return [{"name": "agent", "state": state}]
 
 
+@pytest.mark.parametrize(
+    ("why", "full"),
+    [
+        ("1 Insufficient cpu, 1 node(s) had untolerated taint {a: b}", True),
+        ("2 Too many pods", True),
+        ("2 node(s) exceed max volume count", True),
+        ("2 Insufficient nvidia.com/gpu", True),
+        ("2 node(s) didn't match Pod's node affinity/selector", False),
+        ("2 node(s) had volume node affinity conflict", False),
+        ("pod has unbound immediate PersistentVolumeClaims", False),
+        ("2 node(s) were unschedulable", False),
+    ],
+)
+def test_room_is_asked_for_where_the_end_of_another_pod_makes_some(why: str, full: bool) -> None:
+    """P14"""
+    words = f"0/2 nodes are available: {why}. preemption: 0/2 nodes are available: 2 Preemption is not helpful."
+    condition = {"type": "PodScheduled", "status": "False", "message": words}
+    assert waiting_for({"status": {"conditions": [condition]}}).full is full
+
+
 def test_a_status_is_put_into_words() -> None:
     """P14"""
     never = waiting_for(status(containerStatuses=container(waiting={"reason": "ErrImageNeverPull", "message": "no"})))
@@ -173,7 +193,7 @@ def test_a_status_is_put_into_words() -> None:
     long = "0/9 nodes are available: " + "1 node(s) had untolerated taint {a: b}, " * 9 + "preemption: 0/9 nodes"
     condition = {"type": "PodScheduled", "status": "False", "message": long}
     words = waiting_for({"status": {"conditions": [condition]}}).words
-    assert words.startswith("no node has room for it: 1 node(s) had untolerated taint")
+    assert words.startswith("no node takes it: 1 node(s) had untolerated taint")
     assert len(words) < 200
     assert waiting_for(status()).words == "starting on node-1"
     old = {"type": "Warning", "reason": "FailedMount", "message": "a", "lastTimestamp": "2026-01-01T00:00:01Z"}

@@ -175,6 +175,7 @@ async def test_full_hosts_take_no_more(ssh_server: Server, workplace: Path) -> N
                     await bed.engine.start(matrix.scripted(bed, thread=3))
                 assert caught.value.failure is SpawnFailure.NO_ROOM
                 assert f"{ACCOUNTS[0]} 1 of 1" in str(caught.value)
+                assert caught.value.room_on == ACCOUNTS
             async with matrix.talking(matrix.scripted(bed, thread=3)):
                 pass
 
@@ -206,6 +207,7 @@ async def test_a_thread_goes_back_to_the_host_that_has_its_files(ssh_server: Ser
                 with pytest.raises(AgentSpawnError, match=f"no free place on {ACCOUNTS[1]}") as caught:
                     await engine.start(spec)
                 assert caught.value.failure is SpawnFailure.NO_ROOM
+                assert caught.value.room_on == (ACCOUNTS[1],)
                 places.running = 0
 
 

@@ -56,6 +56,7 @@ class FakeConnection:
         self.agents = agents
         self.key = key
         self.pid = pid
+        self.node = ""
         self.agent = InitializeResult(protocol_version=1, agent_info=Implementation(name="fake", version="1"))
         self.asked_for: str | None = None
         self.stop_report: StopReport | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pool.eviction import choose_victim, hung_slots, idle_slots
+from pool.eviction import AGAIN, choose_victim, hung_slots, idle_slots, may_displace
 from pool.model import AgentState, PoolLimits, SlotState
 from pool.slot import PooledAgent, Reservation, Slot
 
@@ -85,3 +85,17 @@ async def test_a_slot_hangs_when_one_turn_holds_it_too_long() -> None:
     one = slot(claimed=True, busy_since=10.0)
     assert hung_slots([one], LIMITS, now=1009) == []
     assert hung_slots([one], LIMITS, now=1010) == [one]
+
+
+@pytest.mark.asyncio
+async def test_one_agent_at_a_time_gives_way_to_a_start_that_somebody_waits_for() -> None:
+    """P4, P14"""
+    newcomer, leaving = agent(AgentState.STARTING, claimed=True), agent(AgentState.STOPPING)
+    assert may_displace(newcomer, 0.0)
+    assert not may_displace(agent(AgentState.STARTING), 0.0)
+    assert not may_displace(agent(AgentState.STOPPING, claimed=True), 0.0)
+    newcomer.displaced, leaving.stopping_since = leaving, 100.0
+    assert not may_displace(newcomer, 100.0 + 2 * AGAIN)  # it still takes its room
+    leaving.state = AgentState.GONE
+    assert not may_displace(newcomer, 100.0 + AGAIN / 2)
+    assert may_displace(newcomer, 100.0 + AGAIN)

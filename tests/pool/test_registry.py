@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import cast
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from acp.engine import Engine
 from acp.errors import AgentExit, AgentSpawnError, SpawnFailure
 from pool.model import PoolLimits, Reason, SlotState
 from pool.pool import ConnectionPool
@@ -468,3 +470,20 @@ async def test_a_pass_that_fails_is_followed_by_the_next(monkeypatch: pytest.Mon
     with anyio.fail_after(30):
         async with at.pool:
             await until(lambda: len(calls) > 2)
+
+
+@pytest.mark.asyncio
+async def test_where_one_machine_is_full_only_an_agent_on_it_gives_way() -> None:
+    """P4, P14: a place elsewhere would not help a thread whose files are there."""
+    at = make_pool(PoolLimits(max_agents=9))
+    async with at.pool as pool:
+        engine = cast("Engine", object())
+        for thread, node in ((1, "one"), (2, "two"), (3, "two")):
+            await use(pool, thread)
+            at.agents.last(thread).node = node
+            pool._registry.slots[thread].agent.engine = engine
+            at.clock.now += 1
+        assert pool._registry.give_way(engine, ("three",)) is None
+        assert pool._registry.give_way(engine, ("two",)) is not None
+        await until(lambda: pool.status(2) is None)
+        assert [pool.status(thread) is None for thread in (1, 2, 3)] == [False, True, False]

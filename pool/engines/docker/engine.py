@@ -53,6 +53,10 @@ _UNSURE: Final = 300.0
 """Seconds in which a container whose making was never confirmed may still turn up."""
 
 _NO_DIRECTORY = re.compile(r"bind source path does not exist|no such volume|error mounting|statfs .* no such file")
+_NO_ROOM = re.compile(
+    r"cannot allocate memory|resource temporarily unavailable|no available IPv4 addresses", re.IGNORECASE
+)
+"""What the daemon says when a container has no room that the end of another one makes: memory, processes, addresses."""
 
 log = structlog.get_logger(__name__)
 
@@ -133,7 +137,8 @@ class DockerEngine:
         places = self._places()
         taken = len(self._agents) + self._taken
         if places is not None and taken >= places:
-            raise AgentSpawnError(f"{self.name}: all {places} places are taken", failure=SpawnFailure.NO_ROOM)
+            text = f"{self.name}: all {places} places are taken"
+            raise AgentSpawnError(text, failure=SpawnFailure.NO_ROOM, room_on=())
         self._taken += 1
         try:
             yield
@@ -343,6 +348,8 @@ class DockerEngine:
 
     def _spawn_error(self, fault: DockerFault) -> AgentSpawnError:
         failure, text = SpawnFailure.OTHER, self._words(fault)
+        if _NO_ROOM.search(fault.message):
+            return AgentSpawnError(f"{self.name}: {text}", failure=SpawnFailure.NO_ROOM, room_on=())
         if fault.rights:
             failure = SpawnFailure.RIGHTS
         elif fault.away:

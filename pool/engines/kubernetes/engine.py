@@ -29,7 +29,7 @@ from pool.engines.kubernetes.manifest import RUN, STATE, header, label, pod_name
 from pool.engines.kubernetes.nodes import Nodes
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.kubernetes.start import ATTACH, PodStart
-from pool.engines.kubernetes.status import PodWait, is_over, name_of, node_of, why_it_never_ran
+from pool.engines.kubernetes.status import is_over, lacked_room, name_of, node_of, why_it_never_ran
 from pool.engines.kubernetes.times import Times
 from pool.engines.kubernetes.watch import PodWatch, SeenPod, remove
 from pool.engines.model import EngineFinding, NodeStatus, Swept, this_run
@@ -99,33 +99,23 @@ class KubernetesEngine:
     async def start(self, spec: LaunchSpec) -> KubernetesAgent:
         seen = self._watch.add(pod_name(spec, secrets.token_hex(5)))
         start = PodStart(self._api, seen, spec, self._settings, self._times)
-        placed = False
         try:
             try:
                 with anyio.fail_after(self.start_timeout):
-                    placed = await self._take_place(start)
+                    if self._places is not None:
+                        await start.take_place(self._places, f"all {self._settings.places} places are taken")
                     return await self._start(start, spec)
             except TimeoutError as exc:
                 raise start.too_late(self.start_timeout) from exc
         except BaseException as exc:
             # Cancelled, too: the cluster may have made the pod by now.
             with anyio.CancelScope(shield=True):
-                await self._give_up(start, placed=placed)
+                await self._give_up(start)
             if isinstance(exc, AgentSpawnError):
                 log.info("pod.not_started", pod=seen.name, failure=exc.failure, error=str(exc))
                 if exc.failure in (SpawnFailure.NO_ROOM, SpawnFailure.UNREACHABLE) and seen.pod is not None:
                     self._avoid(node_of(seen.pod))
             raise
-
-    async def _take_place(self, start: PodStart) -> bool:
-        if self._places is not None:
-            try:
-                self._places.acquire_nowait()
-            except anyio.WouldBlock:
-                words = f"all {self._settings.places} places are taken"
-                start.tell(PodWait(words, SpawnFailure.NO_ROOM))
-                await self._places.acquire()
-        return True
 
     async def _start(self, start: PodStart, spec: LaunchSpec) -> KubernetesAgent:
         seen = start.seen
@@ -159,22 +149,23 @@ class KubernetesEngine:
                 agent.lost("it did not start")
 
     def _not_begun(self, agent: KubernetesAgent, seen: SeenPod) -> AgentSpawnError:
-        ended = agent.exit()
+        ended, room_on = agent.exit(), None
         if seen.pod is not None and is_over(seen.pod):
             failure, words = why_it_never_ran(seen.pod, self._settings.image)
+            room_on = () if lacked_room(seen.pod) else None
         else:
             failure, words = SpawnFailure.UNREACHABLE, ended.reason if ended is not None else "the connection was lost"
         said = ended.stderr_tail.strip()[-500:] if ended is not None else ""
-        return AgentSpawnError(f"{words}: {said}" if said else words, failure=failure, exit=ended)
+        return AgentSpawnError(f"{words}: {said}" if said else words, failure=failure, exit=ended, room_on=room_on)
 
-    async def _give_up(self, start: PodStart, *, placed: bool) -> None:
+    async def _give_up(self, start: PodStart) -> None:
         seen = start.seen
         answered = seen.pod is not None
         gone = not start.asked or await remove(self._api, seen, grace=1, within=self._times.force)
         if start.asked and not (gone and answered):
             self._leftovers[seen.name] = _Leftover(seen, 0.0 if answered else anyio.current_time() + _UNANSWERED)
         self._watch.discard(seen.name)
-        if placed and self._places is not None:
+        if start.placed and self._places is not None:
             self._places.release()
 
     def _removed(self, seen: SeenPod, gone: bool) -> None:

@@ -20,6 +20,7 @@ from pool.engines.kubernetes.status import (
     event_words,
     is_over,
     is_running,
+    lacked_room,
     node_of,
     waiting_for,
     why_it_never_ran,
@@ -38,6 +39,7 @@ class PodStart:
     Attributes:
         seen: the pod.
         asked: whether the API was asked to make it; it may have done so without an answer.
+        placed: whether it has one of the engine's places.
         waiting: what it waits for.
     """
 
@@ -46,6 +48,7 @@ class PodStart:
     ) -> None:
         self.seen = seen
         self.asked = False
+        self.placed = False
         self.waiting = PodWait("waiting for the cluster", SpawnFailure.UNREACHABLE)
         self._api = api
         self._spec = spec
@@ -53,14 +56,34 @@ class PodStart:
         self._times = times
 
     def tell(self, waiting: PodWait) -> None:
-        """Say what it waits for, once for each change."""
+        """Say what it waits for, once for each change, and each time that it waits for room."""
         changed, self.waiting = waiting.words != self.waiting.words, waiting
         if changed:
             self._spec.tell(waiting.words)
+        if waiting.full:
+            self._spec.ask_for_room()
 
     def too_late(self, seconds: float) -> AgentSpawnError:
         """Return what to tell when the time is over."""
         return AgentSpawnError(f"{self.waiting.words} (for {seconds:g} s)", failure=self.waiting.failure)
+
+    async def take_place(self, places: anyio.Semaphore, words: str) -> None:
+        """Wait for one of the engine's places."""
+        try:
+            places.acquire_nowait()
+        except anyio.WouldBlock:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_telling, PodWait(words, SpawnFailure.NO_ROOM, full=True))
+                await places.acquire()
+                # Before the next await: a start that is cancelled there has to give it back.
+                self.placed = True
+                tasks.cancel_scope.cancel()
+        self.placed = True
+
+    async def _keep_telling(self, waiting: PodWait) -> None:
+        while True:
+            self.tell(waiting)
+            await anyio.sleep(min(_LOOK, self._times.events))
 
     async def make(self, run: str, avoid: Iterable[str]) -> None:
         """Make the claim, if there is to be one, and the pod; a full quota is waited for.
@@ -94,7 +117,8 @@ class PodStart:
                 error = exc.spawn_error(what)
                 if not exc.over_quota:
                     raise error from exc
-            self.tell(PodWait(str(error), error.failure))
+            # The claim of an agent that ends stays, and counts.
+            self.tell(PodWait(str(error), error.failure, full=path == PODS))
             await anyio.sleep(self._times.quota)
 
     async def until_it_runs(self) -> None:
@@ -111,7 +135,7 @@ class PodStart:
                 raise AgentSpawnError("the pod was deleted while it started", failure=SpawnFailure.OTHER)
             if is_over(state):
                 failure, words = why_it_never_ran(state, self._settings.image)
-                raise AgentSpawnError(words, failure=failure)
+                raise AgentSpawnError(words, failure=failure, room_on=() if lacked_room(state) else None)
             if is_running(state):
                 return
             # 2. It waits, and people see what for.

@@ -17,6 +17,9 @@ NODE_LOST: Final = "node lost"
 _LONGEST = 160
 _UNSCHEDULABLE = re.compile(r"^\d+/\d+ nodes are available: ")
 
+_FULL = re.compile(r"\bInsufficient |\bToo many pods\b|\bmax volume count\b")
+"""What is free again when a pod ends. Labels, taints and volumes of another zone keep a pod away from an empty node."""
+
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
 _BAD_IMAGE = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 """What no second try of the cluster's mends."""
@@ -43,6 +46,7 @@ class PodWait:
         lasting: whether waiting longer has little sense; only a cluster's second try may help.
         final: whether it can't be otherwise.
         mounting: it is bound and silent: its events may say more.
+        full: it waits for room that the end of another agent would make.
     """
 
     words: str
@@ -50,6 +54,7 @@ class PodWait:
     lasting: bool = False
     final: bool = False
     mounting: bool = False
+    full: bool = False
 
 
 def name_of(pod: Pod) -> str:
@@ -102,9 +107,15 @@ def _unscheduled(pod: Pod) -> PodWait:
         if one.get("type") == "PodScheduled" and one.get("status") == "False":
             # Without the counts of nodes, which mean little to people in Discord.
             message = _UNSCHEDULABLE.sub("", str(one.get("message", ""))).split(" preemption: ")[0].rstrip(". ")
-            words = f"no node has room for it: {shortened(message)}" if message else "no node has room for it"
-            return PodWait(words, SpawnFailure.NO_ROOM)
+            full = bool(_FULL.search(message))
+            words = "no node has room for it" if full or not message else "no node takes it"
+            return PodWait(f"{words}: {shortened(message)}" if message else words, SpawnFailure.NO_ROOM, full=full)
     return PodWait("waiting for a node", SpawnFailure.NO_ROOM)
+
+
+def lacked_room(pod: Pod) -> bool:
+    """Whether its node refused it for what is free again when another pod ends there."""
+    return node_of(pod) != "" and str(pod.get("status", {}).get("reason", "")).startswith("OutOf")
 
 
 def why_it_never_ran(pod: Pod, image: str) -> tuple[SpawnFailure, str]:

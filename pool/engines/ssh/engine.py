@@ -103,7 +103,7 @@ class SshEngine:
             if home in self._hosts and home not in tried and home not in self._avoided and self._hosts[home].room <= 0:
                 # Elsewhere its conversation would be lost; here a place comes free.
                 text = f"{self.name}: no free place on {home}, where this conversation is"
-                raise AgentSpawnError(text, failure=SpawnFailure.NO_ROOM)
+                raise AgentSpawnError(text, failure=SpawnFailure.NO_ROOM, room_on=(home,))
             state = choose(self._hosts.values(), self._avoided, tried, home)
             if state is None:
                 raise self._no_host(tried)
@@ -147,7 +147,8 @@ class SshEngine:
         if full or not tried:
             places = ", ".join(f"{one.name} {one.running} of {one.host.places}" for one in full)
             away = f"; {', '.join(tried)} can't be reached" if tried else ""
-            return AgentSpawnError(f"{self.name}: no free place ({places}){away}", failure=SpawnFailure.NO_ROOM)
+            text = f"{self.name}: no free place ({places}){away}"
+            return AgentSpawnError(text, failure=SpawnFailure.NO_ROOM, room_on=tuple(one.name for one in full))
         # One that may be back is worth another try, one that refuses us is not.
         errors = sorted(tried.values(), key=lambda one: not one.transient)
         text = "; ".join(str(one) for one in errors)
