@@ -246,11 +246,12 @@ async def test_who_is_refused_hears_what_to_do(ssh_server: Server, workplace: Pa
             with pytest.raises(AgentSpawnError) as caught:
                 await bed.engine.start(matrix.scripted(bed))
             assert caught.value.failure is SpawnFailure.RIGHTS
-            assert "Host key verification failed" in str(caught.value)
+            assert "has a host key that Weft does not know" in str(caught.value)
             assert "log in once by hand" in str(caught.value)
             found = await bed.engine.check()
             assert [one.ok for one in found] == [False, False]
             assert all("log in once by hand" in one.fix for one in found)
+            assert all("Host key verification failed" in one.what for one in found)
             assert (tmp_path / "none").read_text() == ""
 
 

@@ -16,6 +16,7 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
 from pool.engines.ssh import client as ssh_client
+from pool.engines.ssh import engine as ssh_engine
 from pool.engines.ssh.engine import SshEngine
 from pool.engines.ssh.settings import SshSettings
 
@@ -24,8 +25,18 @@ pytestmark = pytest.mark.asyncio
 QUICK = StopLimits(eof=0.5, term=0.5, kill=0.5)
 
 _SSH = r"""#!/bin/sh
-for remote; do before=${host-} host=$remote; done
+for remote; do
+    case ${host-} in -E) words=$remote ;; esac
+    before=${host-} host=$remote
+done
+echo "$before" >>"$0.calls"
 case $before in
+    silent*)
+        # As a network that drops all packets, behind an alias: what ssh says is not in the settings.
+        sleep 1
+        echo "ssh: connect to host 10.9.8.7 port 22: Connection timed out" >"$words"
+        exit 255
+        ;;
     hung*) exec sleep 600 ;;
     liar*)
         # What a shell of this account could do: read what it is sent, and answer with anything in its form.
@@ -56,6 +67,11 @@ def tell(ssh: Path, lines: str) -> None:
     Path(f"{ssh}.lines").write_text(f"{lines}\n")
 
 
+def calls(ssh: Path) -> list[str]:
+    """Return the hosts to which connections were made so far."""
+    return sorted(Path(f"{ssh}.calls").read_text().split())
+
+
 def engine(ssh: Path, *hosts: str, **values: Any) -> SshEngine:
     given = {"hosts": hosts, "program": str(ssh), "connect_timeout": 0.2, **values}
     return SshEngine("far", SshSettings.model_validate(given))
@@ -80,6 +96,55 @@ async def test_a_host_that_hangs_after_the_login_is_left_for_another(
             await agent.stop(QUICK)
 
 
+async def test_hosts_that_are_all_silent_are_asked_once_and_named(ssh: Path, tmp_path: Path, free_state: str) -> None:
+    """P6, P14, R5: all at once, and again by the next start only; doctor and /status say the same."""
+    names = ("silent-1", "silent-2", "silent-3")
+    async with engine(ssh, *names) as far:
+        for number, thread in enumerate(("1234", "5678"), 1):
+            with pytest.raises(AgentSpawnError) as caught:
+                await far.start(launch(tmp_path / thread, free_state, thread))
+            assert caught.value.failure is SpawnFailure.UNREACHABLE
+            why = "; ".join(f"{name}: does not answer" for name in names)
+            assert str(caught.value) == f"far: none of the hosts takes it ({why})"
+            assert calls(ssh) == sorted(names * number)
+        assert [(one.reachable, one.reason) for one in await far.nodes()] == [(False, "does not answer")] * 3
+        # Whoever runs the bot reads what ssh says, too.
+        found = await far.check(launch(tmp_path, free_state))
+        said = "does not answer (ssh: connect to host 10.9.8.7 port 22: Connection timed out)"
+        assert [(one.ok, one.mild, one.what) for one in found] == [(False, False, f"{one}: {said}") for one in names]
+
+
+async def test_while_a_host_answers_the_silent_ones_are_waited_for_once(
+    ssh: Path, tmp_path: Path, free_state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P14: and not again by each start whose knowledge of free memory is old."""
+    monkeypatch.setattr(ssh_engine, "_ASKING", 0.5)
+    monkeypatch.setattr(ssh_engine, "_FRESH", 0.0)
+    async with engine(ssh, "hung", "well", shared=True) as far:
+        agents = [await far.start(launch(tmp_path, free_state, thread)) for thread in ("1234", "5678")]
+        assert [agent.node for agent in agents] == ["well", "well"]
+        assert calls(ssh).count("hung") == 1
+        for agent in agents:
+            await agent.stop(QUICK)
+
+
+async def test_starts_that_wait_for_a_host_hear_that_it_is_silent(ssh: Path, tmp_path: Path, free_state: str) -> None:
+    """P14: each would else have to find that out, a few at a time."""
+    heard: list[str] = []
+
+    async def start(thread: str) -> None:
+        with pytest.raises(AgentSpawnError) as caught:
+            await far.start(launch(tmp_path, free_state, thread))
+        heard.append(str(caught.value))
+
+    async with engine(ssh, "silent", handshakes=1) as far:
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(start, str(number))
+        assert heard == ["silent: does not answer"] * 4
+        assert calls(ssh) == ["silent"]
+
+
 async def test_a_host_that_takes_all_the_time_of_a_start_is_avoided_by_the_next(
     ssh: Path, tmp_path: Path, free_state: str
 ) -> None:
@@ -90,6 +155,7 @@ async def test_a_host_that_takes_all_the_time_of_a_start_is_avoided_by_the_next(
         with pytest.raises(AgentSpawnError) as caught:
             await far.start(launch(tmp_path, free_state))
         assert caught.value.failure is SpawnFailure.TIMEOUT
+        assert "hung: has not started an agent within 0.5 s" in str(caught.value)
         far.start_timeout = 30
         agent = await far.start(launch(tmp_path, free_state, "5678"))
         assert agent.node == "well"

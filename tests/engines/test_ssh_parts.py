@@ -18,8 +18,8 @@ from acp.engine import LaunchSpec
 from acp.errors import SpawnFailure
 from pool.engines.model import EngineFinding
 from pool.engines.ssh.check import findings, missing_files, questions, told
-from pool.engines.ssh.client import is_busy, refusal
 from pool.engines.ssh.directory import private_directory
+from pool.engines.ssh.failure import is_busy, refusal
 from pool.engines.ssh.hosts import AGENT, Homes, HostState, choose
 from pool.engines.ssh.leftovers import LONGEST_PAUSE, Leftovers
 from pool.engines.ssh.settings import SshHost, SshSettings
@@ -115,23 +115,30 @@ def test_hosts_that_tell_no_memory_fill_evenly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "failure", "fix"),
+    ("words", "reason", "fix"),
     [
-        ("ssh: connect to host x port 22: Connection refused\r\n", SpawnFailure.UNREACHABLE, ""),
-        ("Timeout, server x not responding.\r\n", SpawnFailure.UNREACHABLE, ""),
-        ("ssh: Could not resolve hostname x: Name or service not known", SpawnFailure.UNREACHABLE, "ssh x true"),
-        ("No ED25519 host key is known for x\nHost key verification failed.\n", SpawnFailure.RIGHTS, "log in once"),
-        ("Permission denied to all others.\n\nHave fun!\nConnection reset.\n", SpawnFailure.UNREACHABLE, ""),
-        ("a@x: Permission denied (publickey).\n", SpawnFailure.RIGHTS, "authorized_keys"),
-        ("", SpawnFailure.UNREACHABLE, ""),
+        ("ssh: connect to host 10.9.8.7 port 22: Connection timed out\r\n", "does not answer", ""),
+        ("Connection timed out during banner exchange\r\n", "does not answer", ""),
+        ("ssh: connect to host 10.9.8.7 port 22: Connection refused\r\n", "refuses the connection", ""),
+        ("ssh: connect to host 10.9.8.7 port 22: No route to host\r\n", "no route to it", ""),
+        ("Timeout, server 10.9.8.7 not responding.\r\n", "does not answer any more", ""),
+        ("ssh: Could not resolve hostname 10.9.8.7: unknown", "can't be resolved", "log in once by hand"),
+        ("No ED25519 host key is known for 10.9.8.7\nHost key verification failed.\n", "host key", "log in once"),
+        ("Permission denied to all others.\n\nHave fun!\nConnection reset.\n", "hung up", ""),
+        ("secret@10.9.8.7: Permission denied (publickey).\n", "does not let Weft log in", "authorized_keys"),
+        ("nc: getaddrinfo for 10.9.8.7: what", "can't be reached", ""),
+        ("", "can't be reached", ""),
     ],
 )
-def test_sshs_last_words_say_what_to_do(words: str, failure: SpawnFailure, fix: str) -> None:
-    """P14"""
-    found = refusal(words, "x")
-    assert found.failure is failure
+def test_sshs_last_words_say_what_to_do(words: str, reason: str, fix: str) -> None:
+    """P14, R5: people read what is meant, without names of users and addresses; the log has what ssh says."""
+    found = refusal(words)
+    assert found.failure is (SpawnFailure.RIGHTS if "key" in fix + reason else SpawnFailure.UNREACHABLE)
     assert fix in found.fix
-    assert found.reason == (words.strip().splitlines() or ["ssh ended without a word"])[-1]
+    assert reason in found.reason
+    assert "10.9.8.7" not in str(found)
+    assert "secret" not in str(found)
+    assert found.said == (words.strip().splitlines() or ["ssh ended without a word"])[-1]
     assert not is_busy(words)
 
 

@@ -20,7 +20,8 @@ from acp.errors import AgentExit, AgentExited, SpawnFailure
 from acp.shutdown import Members, SingleStop, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
 from pool.engines.model import CommandResult, returncode_of
-from pool.engines.ssh.client import CLOSED, SshClient, SshConnection, SshFailure
+from pool.engines.ssh.client import CLOSED, SshClient, SshConnection
+from pool.engines.ssh.failure import SshFailure
 from pool.engines.ssh.script import Frames, marked, number, steps
 from pool.engines.ssh.settings import SshHost
 
@@ -234,7 +235,7 @@ class SshAgent:
                 through=self._connection.socket,
             )
         except SshFailure as exc:
-            log.warning("ssh.end_failed", place=self.place, reason=exc.reason)
+            log.warning("ssh.end_failed", place=self.place, reason=exc.in_full)
             return False
         return not any(answer[-1][2:])
 

@@ -11,7 +11,7 @@ import os
 import random
 import secrets
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ import anyio.abc
 import structlog
 
 from acp.engine import LaunchSpec
-from acp.errors import AgentSpawnError, SpawnFailure
+from acp.errors import SpawnFailure
 from acp.process import agent_environment
 from acp.shutdown import find, send_signal
+from pool.engines.ssh.failure import ENDED, MOST_WORDS, SILENT, SshFailure, is_busy, refusal
 from pool.engines.ssh.script import Frames, command, message
 from pool.engines.ssh.settings import SshHost, SshSettings
 
@@ -43,62 +44,8 @@ _END = 1.0
 _BEGIN = 10.0
 """Seconds beyond those for connecting in which a host's shell has to begin with the script."""
 _TRIES = 3
-_WORDS, _LAST = 300, 2
 
 log = structlog.get_logger(__name__)
-
-
-class SshFailure(Exception):
-    """A host could not be asked, or its shell did not do what it should.
-
-    Attributes:
-        failure: what that means for a start.
-        reason: ssh's own last words, or ours; a line for people.
-        fix: what to do; "" where waiting is all there is.
-        busy: it hung up before it heard who we are.
-    """
-
-    busy = False
-
-    def __init__(self, failure: SpawnFailure, reason: str, fix: str = "") -> None:
-        super().__init__(f"{reason}: {fix}" if fix else reason)
-        self.failure = failure
-        self.reason = reason
-        self.fix = fix
-
-    def for_start(self, host: str) -> AgentSpawnError:
-        """Return what a start fails with."""
-        return AgentSpawnError(f"{host}: {self}", failure=self.failure)
-
-
-_REFUSALS = (
-    ("host key verification failed", "log in once by hand as Weft's user, and check the host's key"),
-    ("remote host identification has changed", "find out why the host's key is another one, then update known_hosts"),
-    ("permission denied", "add Weft's public key to that account's authorized_keys, or name the key in identity_file"),
-    ("too many authentication failures", "name the one key to use in identity_file"),
-    ("bad owner or permissions", "give ssh's configuration the owner and the rights that ssh asks for"),
-    ("bad configuration option", "mend ssh's configuration"),
-    ("no matching", "let both sides offer a common algorithm"),
-)
-_BUSY = ("kex_exchange_identification", "banner exchange", "connection reset by", "exceeded maxstartups")
-
-
-def refusal(words: str, address: str) -> SshFailure:
-    """Return what ssh's last words mean."""
-    lines = [line.strip() for line in words.splitlines() if line.strip()]
-    reason = (lines[-1] if lines else "ssh ended without a word")[:_WORDS]
-    low = " ".join(lines[-_LAST:]).lower()  # before them may stand a banner, which says anything
-    for beginning, fix in _REFUSALS:
-        if beginning in low:
-            return SshFailure(SpawnFailure.RIGHTS, reason, fix)
-    fix = f"see whether `ssh {address} true` works for Weft's user" if "resolve" in low else ""
-    return SshFailure(SpawnFailure.UNREACHABLE, reason, fix)
-
-
-def is_busy(words: str) -> bool:
-    """Whether the host hung up before it heard who we are, as sshd does while many log in at once."""
-    low = words.lower()
-    return any(one in low for one in _BUSY)
 
 
 class Greeted(anyio.abc.ByteReceiveStream):
@@ -126,7 +73,7 @@ class SshConnection:
         stdout: what the script's command says, once it was greeted.
     """
 
-    def __init__(self, process: anyio.abc.Process, address: str, nonce: str, words: Path, socket: Path | None) -> None:
+    def __init__(self, process: anyio.abc.Process, nonce: str, words: Path, socket: Path | None) -> None:
         assert process.stdin
         assert process.stdout
         assert process.stderr
@@ -136,7 +83,6 @@ class SshConnection:
         self.stdin: anyio.abc.ByteSendStream = process.stdin
         self.stdout: anyio.abc.ByteReceiveStream = process.stdout
         self.stderr: anyio.abc.ByteReceiveStream = process.stderr
-        self._address = address
         self._words = words
         self._said_before = 0
 
@@ -168,7 +114,7 @@ class SshConnection:
             "missing": (SpawnFailure.NOT_FOUND, f"{text} is not there"),
             "forbidden": (SpawnFailure.NOT_EXECUTABLE, f"{text} can't be executed"),
         }
-        raise SshFailure(*failures.get(why, (SpawnFailure.OTHER, text[:_WORDS])))
+        raise SshFailure(*failures.get(why, (SpawnFailure.OTHER, text[:MOST_WORDS])))
 
     async def _no_greeting(self) -> SshFailure:
         """Return why the script did not begin: ssh failed, or the account has no shell that runs commands."""
@@ -179,15 +125,16 @@ class SshConnection:
                     said += await self.stderr.receive(_READ_SIZE)
             await self.process.wait()
         if self.process.returncode not in (255, None):
-            reason = self.last_words(said) or f"the account's shell ended with {self.process.returncode}"
-            return SshFailure(SpawnFailure.RIGHTS, reason, "give Weft an account whose shell runs commands")
-        return refusal(self.words() or said.decode(errors="replace"), self._address)
+            last = self.last_words(said) or f"the account's shell ended with {self.process.returncode}"
+            fix = "give Weft an account whose shell runs commands"
+            return SshFailure(SpawnFailure.RIGHTS, "has no shell for Weft's account", fix, last)
+        return refusal(self.words() or said.decode(errors="replace"))
 
     @staticmethod
     def last_words(said: bytes) -> str:
         """Return the last line that was said."""
         lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1][:_WORDS] if lines else ""
+        return lines[-1][:MOST_WORDS] if lines else ""
 
     def words(self) -> str:
         """Return what ssh itself has said, apart from what came from the host."""
@@ -197,7 +144,7 @@ class SshConnection:
             return ""
 
     def loss(self, stderr: str) -> str:
-        """Return why the connection ended, as ssh says.
+        """Return why the connection ended, for people; what ssh says of it is logged.
 
         Args:
             stderr: what came on its stderr: there it says in the end that the host has hung up.
@@ -207,7 +154,9 @@ class SshConnection:
         last = stderr.rstrip().rpartition("\n")[2]
         if not words and last.startswith("Connection to "):
             words = last
-        return refusal(words or "the connection has ended", self._address).reason
+        lost = refusal(words or ENDED)
+        log.info("ssh.ended", said=lost.said)
+        return lost.reason
 
     async def close(self, *, read: bool = False) -> None:
         """End the ssh process, shielded and bounded; what it ran over there ends by the end of its input.
@@ -300,11 +249,13 @@ class SshClient:
         spec: LaunchSpec | None = None,
         env: Mapping[str, str] | None = None,
         through: Path | None = None,
+        known: Callable[[], SshFailure | None] = lambda: None,
     ) -> tuple[SshConnection, list[str]]:
         """Connect, send the script and return what it greets with.
 
         Args:
             env: what the script's command gets.
+            known: says what the host has failed with while others were asked first, so that it is not tried in vain.
             spec: of the agent that the connection is for: others may use it, too, and its ssh process is marked.
             through: the socket of a connection to use; where that is gone a new one is made.
 
@@ -316,6 +267,8 @@ class SshClient:
             try:
                 # Few at a time: sshd drops at random what comes while many log in (MaxStartups).
                 async with self._gates[host.called]:
+                    if (failed := known()) is not None:
+                        raise failed
                     return await self._begun(host, task)
             except SshFailure as exc:
                 if not exc.busy or attempt == _TRIES:
@@ -335,7 +288,7 @@ class SshClient:
                     exc.busy = is_busy(connection.words())
                 await connection.close()
                 raise
-        raise SshFailure(SpawnFailure.UNREACHABLE, f"no answer within {seconds:g} s")
+        raise SshFailure(SpawnFailure.UNREACHABLE, SILENT, said=f"no answer within {seconds:g} s")
 
     async def _spawn(self, host: SshHost, task: _Task) -> SshConnection:
         nonce, number = secrets.token_hex(8), next(self._numbers)
@@ -365,7 +318,7 @@ class SshClient:
             except OSError as exc:
                 fix = "install the OpenSSH client on Weft's machine (apt-get install openssh-client)"
                 raise SshFailure(SpawnFailure.NOT_FOUND, f"{argv[0]}: {exc.strerror}", fix) from exc
-        connection = SshConnection(process, host.address, nonce, words, socket)
+        connection = SshConnection(process, nonce, words, socket)
         try:
             with suppress(*CLOSED):  # its words say why it hung up
                 await connection.stdin.send(blob)
@@ -399,4 +352,4 @@ class SshClient:
             finally:
                 await connection.close()
             return answer[:_LINES]
-        raise SshFailure(SpawnFailure.UNREACHABLE, f"no answer within {seconds:g} s")
+        raise SshFailure(SpawnFailure.UNREACHABLE, SILENT, said=f"no answer within {seconds:g} s")

@@ -12,6 +12,7 @@ from math import inf
 import anyio
 
 from pool.engines.model import NodeStatus
+from pool.engines.ssh.failure import SshFailure
 from pool.engines.ssh.settings import SshHost
 
 AGENT = 400 * 1024 * 1024
@@ -34,6 +35,7 @@ class HostState:
         asked: when that was.
         since: agents started since.
         trouble: why it could not be reached when it was last tried; "": it could.
+        fault: what it failed with, if that was when it was asked or given an agent.
     """
 
     host: SshHost
@@ -42,6 +44,7 @@ class HostState:
     asked: float = -inf
     since: int = 0
     trouble: str = ""
+    fault: SshFailure | None = None
 
     @property
     def name(self) -> str:
@@ -59,13 +62,17 @@ class HostState:
 
     def measured(self, free_memory: int | None, now: float) -> None:
         """Note what it has said."""
-        self.free_memory, self.asked, self.since, self.trouble = free_memory, now, 0, ""
+        self.free_memory, self.asked, self.since, self.trouble, self.fault = free_memory, now, 0, "", None
 
-    def failed(self, trouble: str, now: float) -> None:
+    def failed_since(self, begin: float) -> SshFailure | None:
+        """Return what it has failed with since then; None: nothing, or it was not asked."""
+        return self.fault if self.asked >= begin else None
+
+    def failed(self, trouble: str, now: float, fault: SshFailure | None = None) -> None:
         """Note that it did not answer."""
         # Its name stands beside it wherever it is shown.
         words = trouble.removeprefix(f"{self.name}: ").rstrip(".")
-        self.free_memory, self.asked, self.since, self.trouble = None, now, 0, words
+        self.free_memory, self.asked, self.since, self.trouble, self.fault = None, now, 0, words, fault
 
     def status(self, *, full: bool = True) -> NodeStatus:
         """Return it for people."""
