@@ -275,7 +275,7 @@ async def running_bot(
         pool = ConnectionPool(
             launcher, store, limits, derived_settings.connection_limits(settings),
             on_change=later.capacity_changed, on_cut_off=later.cut_off, servers=sessions,
-            nodes=lambda: engines.nodes,
+            nodes=lambda: engines.nodes, renew_nodes=engines.renew,
         )  # fmt: skip
         async with pool, anyio.create_task_group() as work:
             later.dispatcher = dispatcher = _dispatcher(

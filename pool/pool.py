@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Literal, Self, cast
 
 import anyio
+import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup
 
@@ -119,12 +120,13 @@ class ConnectionPool:
         on_cut_off: called with each thread whose agent is ended as unused although it was just at work (P3).
         servers: gives sessions tools of ours; None: they get none.
         nodes: returns how full the machines of each engine are, by its name, without waiting.
+        renew_nodes: has ``nodes`` be of now, as far as that can be had soon.
         clock: seconds, monotonic.
         open_connection: starts an agent; tests have agents without processes.
 
     Attributes:
         stats: what has happened so far, in numbers; not to be changed.
-        nodes: as it was given.
+        nodes, renew_nodes: as they were given.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class ConnectionPool:
         on_cut_off: Callable[[int], None],
         servers: SessionServers | None = None,
         nodes: Callable[[], Mapping[str, Sequence[NodeStatus]]] = dict,
+        renew_nodes: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
         clock: Callable[[], float] = anyio.current_time,
         open_connection: OpenConnection = connection.open_connection,
     ) -> None:
@@ -148,7 +151,7 @@ class ConnectionPool:
         self._connection_limits = connection_limits
         self._open_connection = open_connection
         self._servers = servers if servers is not None else SessionServers()
-        self.nodes = nodes
+        self.nodes, self.renew_nodes = nodes, renew_nodes
         self._tasks: TaskGroup
 
     async def __aenter__(self) -> Self:

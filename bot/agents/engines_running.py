@@ -1,12 +1,14 @@
 """The engines of a bot that runs: entered and swept before the first start, and asked often how full they are.
 
-The mutable state is what the nodes said last.
+The mutable state is what the nodes said last and when, and who waits for them to say it again.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from math import inf
 
 import anyio
 import structlog
@@ -18,7 +20,13 @@ SWEEP_LIMIT = 20.0
 """Seconds that the start waits for the engines to end what an earlier run left; they go on with that by themselves."""
 
 LOOK_EVERY = 15.0
-"""Seconds between two looks at how full the machines are."""
+"""Seconds between two looks at how full the machines are, while nobody asks."""
+
+FRESH = 2.0
+"""Seconds for which a look is good enough for who asks."""
+
+RENEW_LIMIT = 1.2
+"""Seconds that who asks waits for a newer one; Discord waits three for the answer."""
 
 log = structlog.get_logger(__name__)
 
@@ -27,12 +35,14 @@ class RunningEngines:
     """The engines by name, and how full their machines are.
 
     Attributes:
-        nodes: of each engine, as they were at the last look.
+        engines: by their names.
     """
 
     def __init__(self, engines: Mapping[str, PoolEngine]) -> None:
         self.engines = engines
-        self.nodes: Mapping[str, tuple[NodeStatus, ...]] = dict.fromkeys(engines, ())
+        self._seen: dict[str, tuple[tuple[NodeStatus, ...], float]] = dict.fromkeys(engines, ((), -inf))
+        self._wanted = {name: anyio.Event() for name in engines}
+        self._looked = anyio.Event()
 
     async def sweep(self, state: str) -> None:
         """End what an earlier run on this state left on any of them; one that is away keeps nobody waiting for long."""
@@ -53,29 +63,49 @@ class RunningEngines:
         if swept.ended or swept.left:
             log.warning("strays.ended", engine=engine.name, ended=swept.ended, left=swept.left)
 
-    async def look(self) -> None:
-        """Ask all of them once."""
-        found: dict[str, tuple[NodeStatus, ...]] = {}
-
-        async def ask(engine: PoolEngine) -> None:
-            try:
-                found[engine.name] = tuple(await engine.nodes())
-            except Exception:  # what can't be asked is shown as it was; the next look may do better
-                log.exception("engine.not_asked", engine=engine.name)
-                found[engine.name] = self.nodes[engine.name]
-
-        async with anyio.create_task_group() as tasks:
-            for engine in self.engines.values():
-                tasks.start_soon(ask, engine, name=f"ask {engine.name}")
-        # In one step, so that nobody sees the nodes of one look beside those of another.
-        self.nodes = {name: found[name] for name in self.engines}
+    @property
+    def nodes(self) -> dict[str, tuple[NodeStatus, ...]]:
+        """How full the machines of each engine are, as they were at its last look."""
+        now = anyio.current_time()
+        return {name: tuple(replace(one, age=now - at) for one in nodes) for name, (nodes, at) in self._seen.items()}
 
     async def keep_looking(self) -> None:
-        """Ask again and again; never returns, and does nothing where there is no engine."""
-        while self.engines:
-            await self.look()
-            await anyio.sleep(LOOK_EVERY)
+        """Ask all of them again and again; never returns."""
+        async with anyio.create_task_group() as tasks:
+            # Each on its own: one that is slow keeps nobody from what the others say.
+            for engine in self.engines.values():
+                tasks.start_soon(self._keep_looking, engine, name=f"ask {engine.name}")
         await anyio.sleep_forever()
+
+    async def _keep_looking(self, engine: PoolEngine) -> None:
+        fresh: float | None = None
+        while True:
+            # New before the look: who asks while it is under way may want a later one.
+            wanted = self._wanted[engine.name] = anyio.Event()
+            began = anyio.current_time()
+            try:
+                nodes = tuple(await engine.nodes(fresh))
+            except Exception:  # what can't be asked is shown as it was; the next look may do better
+                log.exception("engine.not_asked", engine=engine.name)
+            else:
+                self._seen[engine.name] = nodes, began
+                self._looked.set()
+                self._looked = anyio.Event()
+            with anyio.move_on_after(LOOK_EVERY):
+                await wanted.wait()
+            fresh = FRESH if wanted.is_set() else None
+
+    async def renew(self) -> None:
+        """Have `nodes` be of now, if they are not; bounded: what an engine says later is seen by the next who looks."""
+        old = [name for name in self.engines if not self._is_fresh(name)]
+        for name in old:
+            self._wanted[name].set()
+        with anyio.move_on_after(RENEW_LIMIT):
+            while not all(map(self._is_fresh, old)):
+                await self._looked.wait()
+
+    def _is_fresh(self, name: str) -> bool:
+        return anyio.current_time() - self._seen[name][1] <= FRESH
 
 
 @asynccontextmanager

@@ -62,6 +62,12 @@ def run_command(wanted: Command | Act, dispatcher: Dispatcher, thread_id: int | 
         return Answer(FAILED, accepted=False)
 
 
+async def look_first(wanted: Command | Act, dispatcher: Dispatcher, thread_id: int | None) -> None:
+    """Have what is about to be told of other machines be of now; bounded, and nothing for all else."""
+    if wanted is Command.STATUS and thread_id is None:
+        await dispatcher.controls.look_at_nodes()
+
+
 async def saved(answer: Answer, dispatcher: Dispatcher) -> Answer:
     """Return the answer, with a line below it if what it promises is not written down within Discord's time."""
     if not answer.lasting:

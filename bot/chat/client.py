@@ -19,13 +19,14 @@ import anyio
 import discord
 import structlog
 
-from bot.chat.answers import run_command, saved
+from bot.chat.answers import look_first, run_command, saved
 from bot.chat.authorize import Policy
 from bot.chat.connection_health import Logins, Progress
 from bot.chat.events import guard
 from bot.chat.fence import MaySend, always, fence_gateway
 from bot.chat.inbound import (
     BotRuns,
+    Command,
     Decision,
     Kind,
     OncePer,
@@ -394,10 +395,15 @@ class WeftClient(discord.Client):
             return
         thread_id = place.channel_id if place.conversation else None
         # Done now, in the order of arrival; only the answer may wait.
-        answer = run_command(decision.command, self.dispatcher, thread_id, post.author, post.message_id)
+        command = decision.command
+        answer = run_command(command, self.dispatcher, thread_id, post.author, post.message_id)
 
         async def tell() -> None:
-            text = (await saved(answer, self.dispatcher)).text
+            told = answer
+            if command is Command.STATUS:  # it decides nothing, so it may be looked at anew
+                await look_first(command, self.dispatcher, thread_id)
+                told = run_command(command, self.dispatcher, thread_id, post.author, post.message_id)
+            text = (await saved(told, self.dispatcher)).text
             await state.chat.answer(place.channel_id, post.message_id, text)
 
         if not post.automatic:  # bots that answer each other would never stop

@@ -20,7 +20,7 @@ from discord import ui
 from discord.app_commands import Choice
 from discord.http import Route
 
-from bot.chat.answers import FAILED, Act, run_command, saved, soon
+from bot.chat.answers import FAILED, Act, look_first, run_command, saved, soon
 from bot.chat.authorize import Purpose, Request, Verdict, authorize
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, clip
@@ -131,6 +131,7 @@ async def respond(
     verdict = verdict_on(interaction, purpose)
     if verdict.allowed:
         asked_at = anyio.current_time()
+        await look_first(wanted, client.dispatcher, thread_of(interaction))
         done = run_command(wanted, client.dispatcher, thread_of(interaction), asker_of(interaction), interaction.id)
         answer = await soon(await saved(done, client.dispatcher), asked_at)
     else:

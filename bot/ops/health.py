@@ -64,6 +64,7 @@ class NodeHealth(_Told):
     free_memory: int | None
     reachable: bool
     reason: str
+    age_seconds: float = 0.0
 
 
 class LaneHealth(_Told):

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import yarl
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -25,6 +26,8 @@ from bot.ops.address import Address, AddressUnusable, Loopback, UnixSocket
 from bot.ops.health import HEALTHY, Health, Status
 
 HEALTH, READY, METRICS = "/healthz", "/readyz", "/metrics"
+RENEWED = "renewed"
+"""What a person asks for in the query: other machines as they are now. What looks every few seconds does without."""
 
 _SHUTDOWN_SECONDS = 1.0
 _BACKLOG = 64
@@ -42,20 +45,25 @@ Exposition = Callable[[str], tuple[bytes, str]]
 
 @asynccontextmanager
 async def listening(
-    address: Address, health: Callable[[], Health], metrics: Exposition, lifetime: float = _LIFETIME
+    address: Address,
+    health: Callable[[], Health],
+    metrics: Exposition,
+    lifetime: float = _LIFETIME,
+    renew: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
 ) -> AsyncIterator[Address]:
     """Answer while the body runs; give the address with the port that was found.
 
     Args:
         lifetime: seconds after which a connection is closed.
+        renew: has ``health`` tell of other machines as they are now; bounds itself.
 
     Raises:
         AddressUnusable: somebody else listens there, or the file system has no place for it.
     """
     with bound(address) as listener:
         app = web.Application(middlewares=[_only_local(address)])
-        app.router.add_get(HEALTH, _health_handler(health, HEALTHY))
-        app.router.add_get(READY, _health_handler(health, frozenset({Status.OK})))
+        app.router.add_get(HEALTH, _health_handler(health, HEALTHY, renew))
+        app.router.add_get(READY, _health_handler(health, frozenset({Status.OK}), renew))
         app.router.add_get(METRICS, _metrics_handler(metrics))
         # No log of accesses: a line for each scrape would bury the rest.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
@@ -197,8 +205,12 @@ def _only_local(address: Address) -> Middleware:
     return middleware
 
 
-def _health_handler(health: Callable[[], Health], well: Collection[Status]) -> Handler:
-    async def handle(_request: web.Request) -> web.Response:
+def _health_handler(
+    health: Callable[[], Health], well: Collection[Status], renew: Callable[[], Awaitable[None]]
+) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        if RENEWED in request.query:
+            await renew()
         found = health()
         code = web.HTTPOk.status_code if found.status in well else web.HTTPServiceUnavailable.status_code
         body = found.model_dump_json() + "\n"

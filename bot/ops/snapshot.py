@@ -80,6 +80,7 @@ def node_health(pool: ConnectionPool, redact: Callable[[str], str]) -> tuple[Nod
             reachable=node.reachable,
             # An engine's own words, in which an address or a token may stand.
             reason=redact(node.reason),
+            age_seconds=node.age,
         )
         for name, nodes in pool.nodes().items()
         for node in nodes

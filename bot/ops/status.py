@@ -26,7 +26,8 @@ from bot.ops.health import (
     StandbyHealth,
     Status,
 )
-from bot.ops.listener import HEALTH
+from bot.ops.listener import HEALTH, RENEWED
+from pool.engines.model import OLD
 
 EX_UNHEALTHY = 1
 EX_USAGE = 2
@@ -77,7 +78,7 @@ async def ask(address: Address, limit: float = ANSWER_LIMIT) -> Health:
     """
     at_socket = isinstance(address, UnixSocket)
     connector = aiohttp.UnixConnector(str(address.path)) if isinstance(address, UnixSocket) else None
-    url = f"http://{'localhost' if at_socket else address}{HEALTH}"
+    url = f"http://{'localhost' if at_socket else address}{HEALTH}?{RENEWED}"
     try:
         with anyio.fail_after(limit):
             asking = aiohttp.ClientSession(connector=connector)
@@ -163,7 +164,8 @@ def _node(node: NodeHealth) -> str:
     full = f"{node.running} of {node.places} agents" if node.places is not None else f"{node.running} agents"
     free = f", {node.free_memory / 2**30:.1f} GiB free" if node.free_memory is not None else ""
     why = node.reason or ("" if node.reachable else "no answer")
-    return f"{node.engine}/{node.name}: {full}{free}" + (f"; {why}" if why else "")
+    old = f"; {node.age_seconds:.0f} s ago" if node.age_seconds >= OLD else ""
+    return f"{node.engine}/{node.name}: {full}{free}" + (f"; {why}" if why else "") + old
 
 
 def _lane(lane: LaneHealth) -> str:

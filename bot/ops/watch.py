@@ -133,6 +133,11 @@ class LiveWatch(Watch):
         self._watched = watched
         watched.store.observe = self.observer.stored
 
+    async def renew(self) -> None:
+        """Have the next look tell of other machines as they are now; bounded."""
+        if self._watched is not None:
+            await self._watched.pool.renew_nodes()
+
     def look(self) -> Health:
         """Return how the bot is at this moment."""
         status, found, parts = Status.STARTING, tuple[str, ...](), None
@@ -168,7 +173,7 @@ async def watching(address: str | None, redact: Callable[[str], str]) -> AsyncIt
     from bot.ops.listener import listening
 
     watch = LiveWatch(redact)
-    where = listening(parse_address(address), watch.look, watch.metrics.exposition)
+    where = listening(parse_address(address), watch.look, watch.metrics.exposition, renew=watch.renew)
     async with where as found, anyio.create_task_group() as tasks:
         tasks.start_soon(watch.lag.run, name="loop lag")
         watch.address = str(found)

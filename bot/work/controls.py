@@ -206,6 +206,10 @@ class Controls:
         """Return what waits in a thread and by which rules, as Discord Markdown (Q11)."""
         return describe_queue(self.scheduler.queue(thread_id), self.thread_settings.mode_in(thread_id, guild_id))
 
+    async def look_at_nodes(self) -> None:
+        """Have the next status of the whole bot tell of other machines as they are now; bounded (P14)."""
+        await self.pool.renew_nodes()
+
     def status(self, thread_id: int | None) -> str:
         """Return the state of a thread, or of the whole bot, as Discord Markdown (Q11)."""
         silences = self.runs.silences

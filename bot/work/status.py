@@ -15,7 +15,7 @@ from bot.work.queue.drop_rule import Drop
 from bot.work.queue.entry import Entry
 from bot.work.queue.scheduler import LaneCounts
 from bot.work.queue.thread_queue import ThreadQueue
-from pool.engines.model import NodeStatus
+from pool.engines.model import OLD, NodeStatus
 from pool.model import PoolCounts, SlotStatus
 
 
@@ -109,7 +109,9 @@ def describe_thread(
 def engine_in_short(nodes: Sequence[NodeStatus]) -> str:
     """Return how full an engine is, and which of its machines take no agents, in a line."""
     shown = [node_in_short(node) for node in nodes[:_MOST_SHOWN]]
-    return "; ".join(shown) + (f"; and {len(nodes) - _MOST_SHOWN} more" if len(nodes) > _MOST_SHOWN else "")
+    age = max((node.age for node in nodes), default=0.0)
+    old = f" ({age:.0f} s ago)" if age >= OLD else ""
+    return "; ".join(shown) + (f"; and {len(nodes) - _MOST_SHOWN} more" if len(nodes) > _MOST_SHOWN else "") + old
 
 
 def node_in_short(node: NodeStatus) -> str:

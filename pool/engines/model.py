@@ -62,6 +62,10 @@ class Swept:
     left: tuple[str, ...] = ()
 
 
+OLD = 4.0
+"""Seconds after which people are told how old it is what is known of a machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """A machine of an engine, as it was when it was last asked.
@@ -71,6 +75,7 @@ class NodeStatus:
         places: agents that it takes at most; None: the engine decides.
         free_memory: bytes that further agents may take; None: nobody knows.
         reason: why it takes no agents now; "" while it does.
+        age: seconds since that was.
     """
 
     name: str
@@ -79,6 +84,7 @@ class NodeStatus:
     free_memory: int | None
     reachable: bool
     reason: str = ""
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +125,12 @@ class PoolEngine(Engine, Protocol):
         Called before the first start. What is left since a node is away is ended once it answers again.
         """
 
-    async def nodes(self) -> Sequence[NodeStatus]:
-        """Return how full the machines are; bounded, and answered from what is known where one is away."""
+    async def nodes(self, fresh: float | None = None) -> Sequence[NodeStatus]:
+        """Return how full the machines are; bounded, and answered from what is known where one is away.
+
+        Args:
+            fresh: seconds that what a machine has said may be old; None: as is right for who looks often.
+        """
 
     async def check(self, *specs: LaunchSpec) -> Sequence[EngineFinding]:
         """Look at all that a start needs: the way, the rights, the image, the volume; bounded.

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bot.agents import engines
+from bot.agents import engines, engines_running
 from bot.agents.engines import EngineProfile
 from bot.agents.model import AgentProfile, Agents
 from bot.model import Outcome
@@ -75,6 +75,19 @@ async def test_an_agent_runs_where_its_engine_puts_it(tmp_path: Path) -> None:
             ("farm", "near-1", True),
             ("farm", "near-2", False),
         ]
+
+
+async def test_status_tells_of_machines_as_they_are_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P14: not as they were at the last look."""
+    monkeypatch.setattr(engines_running, "LOOK_EVERY", 10 * LIMIT)
+    async with playing(tmp_path, scenario(tmp_path)) as (game, engine):
+        await game.ask("hello")
+        with anyio.fail_after(LIMIT):
+            # What is younger than 2 s counts as now.
+            while "near-1 1 of 8" not in await said(game, game.discord.channel_id):  # noqa: ASYNC110
+                await anyio.sleep(0.1)
+        assert engine.asked[0] is None
+        assert set(engine.asked[1:]) == {engines_running.FRESH}
 
 
 async def test_an_agent_that_is_lost_in_a_turn_is_told_and_the_next_message_goes_on(tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ class NearbyEngine:
         specs: of all starts, the oldest first.
         swept: the states that were swept.
         away: why starts fail now; "" while they don't.
+        asked: how fresh what it says of its machines had to be, each time that it was asked.
+        slow: what such an answer waits for; None: for nothing.
         hold: what a start waits for after it has said so; None: for nothing.
     """
 
@@ -126,6 +128,8 @@ class NearbyEngine:
         self.specs: list[LaunchSpec] = []
         self.swept: list[str] = []
         self.away = ""
+        self.asked: list[float | None] = []
+        self.slow: anyio.Event | None = None
         self.hold: anyio.Event | None = None
         made.append(self)
 
@@ -155,7 +159,10 @@ class NearbyEngine:
         self.swept.append(state)
         return Swept()
 
-    async def nodes(self) -> Sequence[NodeStatus]:
+    async def nodes(self, fresh: float | None = None) -> Sequence[NodeStatus]:
+        self.asked.append(fresh)
+        if self.slow is not None:
+            await self.slow.wait()
         near = NodeStatus("near-1", len(self.agents), self.settings.places, 2**30, reachable=True)
         return [near, NodeStatus("near-2", 0, 4, None, reachable=False, reason="no route to host")]
 

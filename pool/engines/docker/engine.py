@@ -316,7 +316,8 @@ class DockerEngine:
 
     # --- what it is like -----------------------------------------------------------------------------------------
 
-    async def nodes(self) -> Sequence[NodeStatus]:
+    async def nodes(self, fresh: float | None = None) -> Sequence[NodeStatus]:
+        del fresh  # it is asked each time
         try:
             await self._client.ping(self._watch.patience)
             await self._ask_about_node()

@@ -252,7 +252,8 @@ class KubernetesEngine:
 
     # --- telling -------------------------------------------------------------------------------------------------
 
-    async def nodes(self) -> Sequence[NodeStatus]:
+    async def nodes(self, fresh: float | None = None) -> Sequence[NodeStatus]:
+        del fresh  # it is asked each time
         return await self._nodes.status()
 
     async def check(self, *specs: LaunchSpec) -> Sequence[EngineFinding]:

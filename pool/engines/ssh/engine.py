@@ -323,8 +323,8 @@ class SshEngine:
                 said = (number(line, 1) for line in answer if line[0] == "has")
                 have[state.name] = [directories[one] for one in said if one is not None and one < len(directories)]
 
-    async def nodes(self) -> Sequence[NodeStatus]:
-        await self._ask_for_memory(_FRESH_STATUS, list(self._hosts.values()))
+    async def nodes(self, fresh: float | None = None) -> Sequence[NodeStatus]:
+        await self._ask_for_memory(_FRESH_STATUS if fresh is None else fresh, list(self._hosts.values()))
         return [one.status() for one in self._hosts.values()]
 
     # --- what was left -------------------------------------------------------------------------------------------

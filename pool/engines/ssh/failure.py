@@ -69,10 +69,10 @@ _MEANINGS = (
         "can't be asked: ssh does not take its own configuration",
         "give ssh's configuration the owner and the rights that ssh asks for",
     ),
-    ("bad configuration option", "can't be asked: ssh's configuration has a mistake", "mend ssh's configuration"),
+    ("bad configuration option", "can't be asked: ssh's configuration has a mistake", "fix ssh's configuration"),
     ("no matching", "has no algorithm in common with Weft's ssh", "let both sides offer a common algorithm"),
 )
-"""What keeps ssh from logging in until somebody mends it."""
+"""What keeps ssh from logging in until somebody fixes it."""
 
 _PASSING = (
     ("timed out", SILENT, ""),

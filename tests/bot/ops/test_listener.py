@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import psutil
 import pytest
 
@@ -54,6 +55,24 @@ async def test_the_bot_is_asked_on_a_port_and_the_port_is_free_afterwards(text: 
         await ask(address)
     async with answering(address):
         pass
+
+
+@pytest.mark.asyncio
+async def test_a_person_is_told_of_other_machines_as_they_are_now() -> None:
+    """R7, P14: what looks at the bot every few seconds makes it ask nobody."""
+    renewed: list[str] = []
+
+    async def renew() -> None:
+        await anyio.lowlevel.checkpoint()
+        renewed.append("machines")
+
+    told = (lambda: health(Status.OK, parts())), (lambda _: (b"m 1\n", "text/plain"))
+    async with listening(ANYWHERE, *told, renew=renew) as address:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await call(address, path))[0] == 200
+        assert renewed == []
+        await ask(address)
+        assert renewed == ["machines"]
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bot.cli import main
-from bot.ops.health import DiscordHealth, StandbyHealth, Status, StoreHealth
+from bot.ops.health import DiscordHealth, NodeHealth, StandbyHealth, Status, StoreHealth
 from bot.ops.status import duration, status_lines
 
 from .samples import agents, health, parts
@@ -61,6 +61,11 @@ def test_a_bot_that_stands_by_tells_for_whom() -> None:
     ]
 
 
+_NODE = NodeHealth(
+    engine="farm", name="a", running=1, places=4, free_memory=None, reachable=True, reason="", age_seconds=12.4
+)
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -71,6 +76,10 @@ def test_a_bot_that_stands_by_tells_for_whom() -> None:
             "Store     failing: disk full; 7 changes are not saved yet",
         ),
         ({"outcomes": {"answered": 0}}, "Messages  none so far"),
+        (
+            {"nodes": (_NODE,)},
+            "Node      farm/a: 1 of 4 agents; 12 s ago",
+        ),
         (
             {"agents": agents(died=2, failed={"exited": 1, "timeout": 2}, leaked=1)},
             "Agents    3 live (2 busy), 1 starting, 0 ending, at most 12;"

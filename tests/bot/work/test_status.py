@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,6 +133,9 @@ def test_the_machines_of_an_engine_are_told_with_what_is_wrong_with_them() -> No
         ],
         "unasked": (),
     }
+    old = {"farm": [replace(node, age=1.0 + 11 * (node.name == "b")) for node in nodes["farm"][:2]]}
+    *_, line = describe_pool(counts, running=1, waiting=0, nodes=old).splitlines()
+    assert line == "On farm: a 3 of 8, 12.0 GiB free; b 1 running (12 s ago)"
     *_, line = describe_pool(counts, running=1, waiting=0, nodes=nodes).splitlines()
     assert line == (
         "On farm: a 3 of 8, 12.0 GiB free; b 1 running; c 0 of 8 (no answer); d 0 of 8, 1.0 GiB free (cordoned)"
