@@ -172,7 +172,7 @@ async def test_all_is_done_by_keys_alone(tmp_path: Path, chromium: Browser) -> N
 
 @pytest.mark.parametrize("dark", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["dark", "light"])
 async def test_no_state_of_the_page_shuts_anybody_out(tmp_path: Path, chromium: Browser, dark: bool) -> None:
-    """axe-core has nothing serious to say: empty, a thread with a card, a form, the picker, a forum, a phone."""
+    """axe-core has nothing serious to say: empty, a thread with a card, a form, the picker, a forum; and on a phone."""
     async with play(tmp_path, asking(tmp_path, FORM), invite=with_forum) as game:
         found: dict[str, list[str]] = {}
 
@@ -205,9 +205,19 @@ async def test_no_state_of_the_page_shuts_anybody_out(tmp_path: Path, chromium: 
             )
             await owner.open("tasks")
             await look(owner, "forum")
-        if dark:
-            async with visiting(chromium, game.discord, size=PHONE, touch=True) as owner:
-                await look(owner, "phone")
-                await owner.page.get_by_role("button", name="Open channels").tap()
-                await look(owner, "drawer")
+        async with visiting(chromium, game.discord, size=PHONE, touch=True, dark=dark) as owner:
+            await look(owner, "phone")
+            await owner.page.get_by_role("button", name="Open channels").tap()
+            await look(owner, "drawer")
+            await owner.channels.get_by_role("link", name="clean up").tap()
+            asked = owner.message("Which one?")
+            await asked.get_by_role("button", name="Answer…").tap()
+            await expect(owner.dialog("Answer the agent")).to_be_visible()
+            await look(owner, "form on a phone")
+            await owner.page.keyboard.press("Escape")
+            await asked.get_by_role("button", name="More").tap()
+            await look(owner, "sheet")
+            await owner.page.get_by_role("button", name="Delete").tap()
+            await expect(owner.page.get_by_role("dialog")).to_be_visible()
+            await look(owner, "dialog")
         assert {state: lines for state, lines in found.items() if lines} == {}
