@@ -12,6 +12,12 @@ ensure_chromium() {
     install_packages 'Chromium for the tests of the page' chromium fonts-noto-color-emoji
 }
 
+# The font of the pictures, which looks like the one that people know from Discord; with any other they tell the same.
+ensure_fonts() {
+    fc-list : family 2>/dev/null | grep -q '^Inter' && return
+    install_packages 'the font of the pictures' fonts-inter fonts-noto-color-emoji
+}
+
 # Servers for the tests of engines and of PostgreSQL; only where WEFT_TEST_SERVERS is set, as in continuous integration:
 # nobody who tries the tests expects a daemon of them. Without it, or elsewhere, these tests are skipped and say so.
 ensure_servers() {
@@ -24,7 +30,7 @@ ensure_servers() {
     [ "${#wanted[@]}" = 0 ] || install_packages 'servers for the tests' "${wanted[@]}"
 }
 
-# Says in one line what it does, and never fails: the tests that need it are skipped without it, and say so.
+# Says in one line what it does, and never fails: tests that need it are skipped without it, and say so.
 install_packages() {
     local what=$1 policy=/usr/sbin/policy-rc.d ours=
     shift
@@ -37,6 +43,6 @@ install_packages() {
     fi
     { timeout "$PACKAGES_LIMIT" apt-get update && timeout "$PACKAGES_LIMIT" apt-get install --yes \
         --no-install-recommends "$@"; } >/dev/null 2>&1 </dev/null ||
-        printf 'that did not work; these tests will be skipped\n' >&2
+        printf 'that did not work; what needs it is left out\n' >&2
     [ -z "$ours" ] || rm -f "$policy"
 }

@@ -119,6 +119,8 @@ def team(directory: Path, reading: Gate, deploying: Gate) -> ScriptedAgent:
                 {"spend": {"used": 24_000, "cost": 0.06}},
             ),
         ],
+        "slow": [_read(3, "search.ts"), {"text": "It asks for each price by itself; one query for all would do."}],
+        "readme": [_read(4, "README.md"), {"text": "It named two commands that are gone; both are out."}],
         "deploy": [{"text": "The build is ready. "}, {"elicit": QUESTION, "then": {"*": [{"text": "On its way."}]}}],
         "tidy": [{"text": "Going through the imports, file by file."}, deploying.step, {"text": "\nTidy."}],
         "sales": [
@@ -170,6 +172,7 @@ async def play_scenes(chromium: Browser, directory: Path, album: Album) -> None:
         visiting(chromium, game.discord, "ana", size=SIZE, pictured=True) as ana,
     ):
         await ana.close_panel()
+        await earlier(game, ana)
         await conversation(game, ana, chromium, album, reading)
         await questions(ana, album)
         await files(ana, album)
@@ -184,6 +187,18 @@ async def ended(person: Client, text: str) -> None:
     await expect(answers.last).to_be_visible()
     for number in range(await answers.count()):
         await expect(answers.nth(number)).to_contain_text("weft/")
+
+
+async def earlier(game: Play, ana: Client) -> None:
+    """What somebody else has asked for, so that the server looks lived in."""
+    ben = game.discord.user("ben")
+    for text in ("why is the search slow?", "is the readme up to date?"):
+        message = await ben.say(game.discord.channel_id, text, mention_bot=True)
+        await game.on_stage.outcome(message.id)
+        # Read: what is new stands out in the list.
+        await ana.open(text)
+        await ended(ana, "")
+    await ana.open("general")
 
 
 async def conversation(game: Play, ana: Client, chromium: Browser, album: Album, reading: Gate) -> None:
