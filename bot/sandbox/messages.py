@@ -84,7 +84,8 @@ def start_post(state: State, forum: Channel, author_id: int, body: Json, draft: 
 def tell_of_name(state: State, before: Channel, after: Channel, author_id: int) -> None:
     """Post the notice that a thread has another name, as Discord does in the name of whoever changed it."""
     if after.is_thread and after.name != before.name:
-        post(state, after.id, author_id, Draft(content=after.name), MessageType.CHANNEL_NAME_CHANGE)
+        notice = Draft(content=after.name, allowed_mentions={"parse": []})  # a name calls nobody
+        post(state, after.id, author_id, notice, MessageType.CHANNEL_NAME_CHANGE)
 
 
 def _same_nonce(state: State, author_id: int, draft: Draft) -> Message | None:

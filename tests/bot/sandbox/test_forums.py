@@ -98,12 +98,13 @@ async def test_another_name_of_a_thread_is_told_in_it_in_the_name_of_who_gave_it
         said = await alice.say(fd.channel_id, "start")
         await bot.wait_until(lambda b: b.seen)
         thread = await bot.seen[0].create_thread(name="work")
-        await thread.edit(name="more work")
-        await thread.edit(name="more work", auto_archive_duration=60)
+        await thread.edit(name="more work @everyone")
+        await thread.edit(name="more work @everyone", auto_archive_duration=60)
         await fd.rename(alice, said.id, "no work")
         await bot.wait_until(lambda b: len(b.seen) == 2)
 
         told = [(one.author_id, one.content) for one in fd.messages(said.id)]
-        assert told == [(fd.bot_user.id, "more work"), (alice.id, "no work")]
+        assert told == [(fd.bot_user.id, "more work @everyone"), (alice.id, "no work")]
+        assert not any(one.mention_everyone for one in fd.messages(said.id))  # a name calls nobody
         assert bot.seen[1].type is discord.MessageType.channel_name_change
         fd.assert_clean()
