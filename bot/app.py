@@ -38,6 +38,7 @@ from bot.preflight import NO_DRIVER, RunSettings, database_of
 from bot.redaction import Redactor
 from bot.work.dispatcher import Dispatcher
 from bot.work.observer import Observer
+from pool.engines.bot_run import BotRun
 from pool.launcher import LauncherByName
 from pool.pool import ConnectionPool
 from pool.session_servers import SessionServers, new_key
@@ -263,7 +264,7 @@ async def running_bot(
         tool_access(settings, marker) as access,
         nullcontext(watch) if watch is not None else watched(settings, redactor) as watch,
         kept_state(settings, None if lease is None else lambda: lease.epoch) as store,
-        running_engines(wanted.agents) as engines,
+        running_engines(wanted.agents, _run_of(lease)) as engines,
         anyio.create_task_group() as connection,
     ):
         gateway = _gateway(settings, wanted, redactor, store, watch.observer, lease)
@@ -295,6 +296,11 @@ async def running_bot(
                 # Not before: turns and replies run in this group, and the end above lets them end by themselves.
                 work.cancel_scope.cancel()
         gateway.close()
+
+
+def _run_of(lease: Lease | None) -> BotRun:
+    """Return the run to which agents on engines belong."""
+    return BotRun() if lease is None else BotRun(epoch=lease.epoch, leads=lease.held)
 
 
 def _gateway(
@@ -348,6 +354,7 @@ async def _take_up(
     """Go on where an earlier run ended."""
     # 1. Before any agent is started: what an earlier run left may still work in a thread's directory.
     await engines.sweep(state)
+    work.start_soon(engines.keep_sweeping, state, name="sweeps of engines")
     work.start_soon(engines.keep_looking, name="engines")
     # 2. Before any agent is started, which may call at once.
     await serve_tools(work, socket, listener)

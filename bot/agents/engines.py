@@ -13,6 +13,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 
 from bot.wording import installing, nearest, told
+from pool.engines.bot_run import BotRun
 from pool.engines.docker.settings import DockerSettings
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.model import PoolEngine
@@ -29,7 +30,7 @@ class EngineKind:
 
     Attributes:
         settings: what its table in the settings holds beside ``kind``.
-        engine: where its class is, as ``module:name``; made with its name and its settings.
+        engine: where its class is, as ``module:name``; made with its name, its settings and ``run``.
         extra: of the package, that has its library; "": it needs none.
         contains: it keeps each agent in a container, and so away from the other threads' files.
     """
@@ -39,8 +40,11 @@ class EngineKind:
     extra: str = ""
     contains: bool = False
 
-    def make(self, name: str, settings: BaseModel) -> PoolEngine:
+    def make(self, name: str, settings: BaseModel, run: BotRun | None = None) -> PoolEngine:
         """Return an engine; nothing is asked of it yet.
+
+        Args:
+            run: to which its agents belong; None: one of this process, which nobody follows while it lasts.
 
         Raises:
             ExtraMissing: its library is not installed.
@@ -51,7 +55,7 @@ class EngineKind:
             made = getattr(import_module(module), attribute)
         except ModuleNotFoundError as exc:
             raise ExtraMissing(f"{exc.name} is not installed: {installing(self.extra)}") from exc
-        return cast("PoolEngine", cast("Callable[[str, Any], object]", made)(name, settings))
+        return cast("PoolEngine", cast("Callable[..., object]", made)(name, settings, run=run))
 
 
 KINDS: Mapping[str, EngineKind] = {
@@ -70,9 +74,9 @@ class EngineProfile:
     kind: str
     settings: BaseModel
 
-    def make(self) -> PoolEngine:
+    def make(self, run: BotRun | None = None) -> PoolEngine:
         """Return the engine itself; see `EngineKind.make`."""
-        return KINDS[self.kind].make(self.name, self.settings)
+        return KINDS[self.kind].make(self.name, self.settings, run)
 
 
 def engine_of(name: str, table: Mapping[str, Any]) -> EngineProfile:

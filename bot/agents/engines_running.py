@@ -1,6 +1,7 @@
-"""The engines of a bot that runs: entered and swept before the first start, and asked often how full they are.
+"""The engines of a bot that runs: entered, swept before the first start and ever again, and asked how full they are.
 
-The mutable state is what the nodes said last and when, and who waits for them to say it again.
+The mutable state is what the nodes said last and when, who waits for them to say it again, and what the last sweeps
+had to leave.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import anyio
 import structlog
 
 from bot.agents.model import Agents
+from pool.engines.bot_run import BotRun
 from pool.engines.model import NodeStatus, PoolEngine
 
 SWEEP_LIMIT = 20.0
 """Seconds that the start waits for the engines to end what an earlier run left; they go on with that by themselves."""
+
+SWEEP_FIRST, SWEEP_LONGEST = 15.0, 300.0
+"""Seconds until the engines are swept again, and the longest that becomes of doubling them."""
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at how full the machines are, while nobody asks."""
@@ -43,6 +48,7 @@ class RunningEngines:
         self._seen: dict[str, tuple[tuple[NodeStatus, ...], float]] = dict.fromkeys(engines, ((), -inf))
         self._wanted = {name: anyio.Event() for name in engines}
         self._looked = anyio.Event()
+        self._left: dict[str, tuple[str, ...]] = {}
 
     async def sweep(self, state: str) -> None:
         """End what an earlier run on this state left on any of them; one that is away keeps nobody waiting for long."""
@@ -54,13 +60,28 @@ class RunningEngines:
         if waited.cancelled_caught:
             log.warning("engines.sweep_slow", seconds=SWEEP_LIMIT)
 
+    async def keep_sweeping(self, state: str, pause: float = SWEEP_FIRST) -> None:
+        """Sweep again and again; never returns.
+
+        What the bot before had asked for when it was killed, or lost its lease, may be carried out at any later time:
+        a network holds requests back for minutes, and a machine that stood still sends what it was about to send. No
+        wait before the first start would be long enough for that.
+        """
+        while self.engines:
+            await anyio.sleep(pause)
+            pause = min(2 * pause, SWEEP_LONGEST)
+            await self.sweep(state)
+        await anyio.sleep_forever()
+
     async def _sweep(self, engine: PoolEngine, state: str) -> None:
         try:
             swept = await engine.sweep(state)
         except Exception:  # a fault of one engine must not keep the bot, or the agents of another one, from starting
             log.exception("engine.sweep_failed", engine=engine.name)
             return
-        if swept.ended or swept.left:
+        left, self._left[engine.name] = self._left.get(engine.name, ()), swept.left
+        # A machine that is away for long is no news each time.
+        if swept.ended or swept.left != left:
             log.warning("strays.ended", engine=engine.name, ended=swept.ended, left=swept.left)
 
     @property
@@ -109,8 +130,8 @@ class RunningEngines:
 
 
 @asynccontextmanager
-async def running_engines(agents: Agents) -> AsyncIterator[RunningEngines]:
-    """Have the engines of the settings run while the body does.
+async def running_engines(agents: Agents, run: BotRun) -> AsyncIterator[RunningEngines]:
+    """Have the engines of the settings run while the body does; their agents belong to ``run``.
 
     Raises:
         ExtraMissing: the library of one is not installed.
@@ -119,7 +140,7 @@ async def running_engines(agents: Agents) -> AsyncIterator[RunningEngines]:
     used = {agent.engine for agent in agents}
     async with AsyncExitStack() as stack:
         engines = {
-            name: await stack.enter_async_context(profile.make())
+            name: await stack.enter_async_context(profile.make(run))
             for name, profile in agents.engines.items()
             if name in used
         }

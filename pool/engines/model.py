@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol, Self
 
 from acp.engine import Engine, LaunchSpec, RunningAgent
 
 _SIGNALS = frozenset(signal.Signals)
-
-
-@cache
-def this_run() -> str:
-    """Return what tells the agents of this process from those that an earlier one left.
-
-    Several engines may lead to one daemon or cluster, and the late sweep of one must leave the agents of another alone.
-    """
-    # Drawn when it is first asked for: a process that is forked from one that had only imported this is another run.
-    return secrets.token_hex(8)
+_LOCAL_MARKS = ("WEFT_STATE", "WEFT_AGENT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +109,10 @@ class PoolEngine(Engine, Protocol):
     async def __aexit__(self, *exc_info: object) -> bool | None: ...
 
     async def sweep(self, state: str) -> Swept:
-        """End and remove what an earlier run on this state left; bounded, and never raises for an engine that is away.
+        """End and remove what earlier runs on this state left; bounded, and never raises for an engine that is away.
 
-        Called before the first start. What is left since a node is away is ended once it answers again.
+        Called before the first start, and again and again: what an earlier run had asked for may come late. What is
+        left since a node is away is ended once it answers again.
         """
 
     async def nodes(self, fresh: float | None = None) -> Sequence[NodeStatus]:
@@ -147,3 +137,12 @@ def returncode_of(status: int) -> int:
     A program that ends by itself with 128 and a signal's number is taken for one that the signal ended.
     """
     return 128 - status if status - 128 in _SIGNALS else status
+
+
+def without_marks(env: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what marks the agents of this machine.
+
+    It may be the same on another one, or on this one if the agent comes to it by an engine: a bot there would take the
+    agent for one that it has left behind, whoever's it is.
+    """
+    return {name: value for name, value in env.items() if name not in _LOCAL_MARKS}

@@ -420,11 +420,11 @@ HOSTILE = {"NEWLINES": "a\nb\n", "QUOTES": "'\"`\\", "SHELL_WORDS": "$(exit 9) $
 
 
 async def environment(bed: Bed) -> None:
-    """R5: values get there as they are, and the marker there is that of the shared state."""
+    """R5: values get there as they are, and no mark of this machine does."""
     async with raw(bed, _ENVIRONMENT, **HOSTILE, EMPTY="") as agent:
         env = json.loads(await read_line(agent, bytearray()))
         assert {name: env[name] for name in (*HOSTILE, "EMPTY")} == {**HOSTILE, "EMPTY": ""}
-        assert env.get("WEFT_STATE", bed.state) == bed.state
+        assert "WEFT_STATE" not in env
 
 
 # --- faults ------------------------------------------------------------------------------------------------------

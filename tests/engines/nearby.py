@@ -21,6 +21,7 @@ from acp.errors import AgentExit, AgentExited, AgentSpawnError, SpawnFailure
 from acp.process import AgentProcess
 from acp.shutdown import Members, StopLimits, StopReport
 from bot.agents.engines import EngineKind
+from pool.engines.bot_run import BotRun
 from pool.engines.model import CommandResult, EngineFinding, NodeStatus, Swept
 
 
@@ -111,6 +112,7 @@ class NearbyEngine:
 
     Attributes:
         agents: those that run, with what they were started with.
+        run: of the bot, to which its agents belong.
         specs: of all starts, the oldest first.
         swept: the states that were swept.
         away: why starts fail now; "" while they don't.
@@ -122,8 +124,8 @@ class NearbyEngine:
     kind = "nearby"
     start_timeout = 10.0
 
-    def __init__(self, name: str, settings: NearbySettings) -> None:
-        self.name, self.settings = name, settings
+    def __init__(self, name: str, settings: NearbySettings, *, run: BotRun | None = None) -> None:
+        self.name, self.settings, self.run = name, settings, run
         self.agents: dict[NearbyAgent, LaunchSpec] = {}
         self.specs: list[LaunchSpec] = []
         self.swept: list[str] = []

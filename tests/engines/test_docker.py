@@ -13,6 +13,7 @@ import structlog
 
 from acp.errors import AgentExited, AgentSpawnError, SpawnFailure
 from acp.shutdown import StopStage
+from pool.engines.bot_run import BotRun
 from pool.engines.docker.agent import AWAY
 from pool.engines.docker.engine import DockerEngine
 from pool.engines.docker.settings import DockerSettings
@@ -285,7 +286,7 @@ async def test_a_sweep_ends_what_an_earlier_run_left_and_nothing_else(tmp_path: 
     """P9, P14"""
     async with bed(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
-        async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
+        async with DockerEngine("box", settings, WATCH, run=BotRun("earlier")) as earlier:
             left = [await earlier.start(launch()) for _ in range(3)]
             other = await earlier.start(launch(labels={"state": "s2", "agent": "claude", "thread": "1"}))
             docker.named(left[0].place.split()[1]).end(0)
@@ -305,7 +306,7 @@ async def test_a_daemon_that_was_away_is_swept_when_it_is_back(tmp_path: Path) -
     """P9, P14"""
     async with bed(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
-        async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
+        async with DockerEngine("box", settings, WATCH, run=BotRun("earlier")) as earlier:
             await earlier.start(launch())
             await docker.go_down()
         assert (await engine.sweep("s1")).left

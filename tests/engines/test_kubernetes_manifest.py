@@ -17,10 +17,13 @@ from pydantic import ValidationError
 from acp.engine import LaunchSpec
 from acp.errors import SpawnFailure
 from acp.shutdown import StopLimits
+from pool.engines.bot_run import BotRun
 from pool.engines.kubernetes.check import HELPFUL, NEEDED, WITH_CLAIMS
 from pool.engines.kubernetes.manifest import GATE, READY, claim_name, header, label, labels_of, pod_manifest, pod_name
 from pool.engines.kubernetes.settings import KubernetesSettings, Mount, NewClaim, Volume
 from pool.engines.kubernetes.status import event_words, how_it_ended, is_over, quantity, waiting_for
+
+RUN = BotRun("run", 17)
 
 LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -43,7 +46,8 @@ def test_any_text_becomes_a_label_that_no_other_becomes(one: str, other: str) ->
 def test_an_ordinary_label_stays_as_it_is() -> None:
     """P14"""
     spec = spec_of(state="4f1c", agent="claude", thread="1234567890123456789")
-    assert labels_of(spec, "run")["weft/thread"] == "1234567890123456789"
+    labels = labels_of(spec, RUN)
+    assert (labels["weft/thread"], labels["weft/run"], labels["weft/epoch"]) == ("1234567890123456789", "run", "17")
     assert pod_name(spec, "0a1b2c3d4e") == "weft-claude-0a1b2c3d4e"
     assert claim_name(spec) == claim_name(spec_of(state="4f1c", agent="claude", thread="1234567890123456789"))
     assert claim_name(spec) != claim_name(spec_of(state="another", agent="claude", thread="1234567890123456789"))
@@ -98,7 +102,7 @@ def test_the_gate_passes_any_environment(env: dict[str, str]) -> None:
 
 def test_a_pod_has_no_more_rights_than_it_needs() -> None:
     """R5, P14"""
-    body = pod_manifest("weft-x", spec_of(), KubernetesSettings(image="a:1"), "run", limits=StopLimits())["spec"]
+    body = pod_manifest("weft-x", spec_of(), KubernetesSettings(image="a:1"), RUN, limits=StopLimits())["spec"]
     (container,) = body["containers"]
     assert body["restartPolicy"] == "Never"
     assert body["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -122,7 +126,7 @@ def test_a_pod_is_as_the_settings_say() -> None:
             "runtime_class": "gvisor",
         }
     )
-    body = pod_manifest("weft-x", spec_of(thread="17"), said, "run", avoid=["b", "a"], limits=StopLimits())["spec"]
+    body = pod_manifest("weft-x", spec_of(thread="17"), said, RUN, avoid=["b", "a"], limits=StopLimits())["spec"]
     (container,) = body["containers"]
     assert container["volumeMounts"] == [
         {"name": "work", "mountPath": "/work", "subPath": "threads/17"},

@@ -18,6 +18,7 @@ import pytest
 from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import carriers, command_line
+from pool.engines.bot_run import BotRun
 from pool.engines.model import PoolEngine, RemoteAgent
 from pool.engines.ssh.agent import SshAgent
 from pool.engines.ssh.engine import SshEngine
@@ -44,7 +45,7 @@ class SshBed:
         self.cuts: Cut = "reset"
 
     async def running(self) -> Sequence[str]:
-        found = await anyio.to_thread.run_sync(carriers, self.state, "WEFT_STATE")
+        found = await anyio.to_thread.run_sync(carriers, self.state, "WEFT_ENGINE_STATE")
         return [f"{process.pid}: {command_line(process)}" for process in found]
 
     async def cut(self, agent: RemoteAgent) -> None:
@@ -219,7 +220,7 @@ async def test_what_a_sweep_could_not_reach_is_ended_before_its_host_gets_an_age
     """P9"""
     async with made_bed(ssh_server, workplace) as before, made_bed(ssh_server, workplace) as after:
         after.state = before.state
-        cast("SshEngine", before.engine)._run = "earlier"
+        cast("SshEngine", before.engine)._run = BotRun("earlier")
         with anyio.fail_after(matrix.LIMIT):
             stray = matrix.scripted(before, start={"ignore_eof": True})
             async with matrix.talking(stray) as left:

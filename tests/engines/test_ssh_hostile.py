@@ -15,6 +15,7 @@ import pytest
 from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
+from pool.engines.bot_run import BotRun
 from pool.engines.ssh import client as ssh_client
 from pool.engines.ssh import engine as ssh_engine
 from pool.engines.ssh.engine import SshEngine
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.asyncio
 
 QUICK = StopLimits(eof=0.5, term=0.5, kill=0.5)
 
-_SSH = r"""#!/bin/sh
+PROGRAM = r"""#!/bin/sh
 for remote; do
     case ${host-} in -E) words=$remote ;; esac
     before=${host-} host=$remote
@@ -52,7 +53,7 @@ esac
 @pytest.fixture
 def ssh(tmp_path: Path) -> Path:
     program = tmp_path / "ssh"
-    program.write_text(_SSH)
+    program.write_text(PROGRAM)
     program.chmod(0o755)
     return program
 
@@ -226,7 +227,7 @@ async def test_a_late_sweep_leaves_the_agents_of_this_run_alone(ssh: Path, tmp_p
     async with (
         engine(ssh, "well") as one,
         engine(ssh, "well") as other,
-        SshEngine("far", one._settings, run="earlier") as before,
+        SshEngine("far", one._settings, run=BotRun("earlier")) as before,
     ):
         left = await before.start(launch(tmp_path, free_state, "5678"))
         agent = await other.start(launch(tmp_path, free_state))

@@ -23,6 +23,7 @@ from tests.repeat import in_soak
 
 SHELLS = {"dash": ["dash"], "busybox": ["busybox", "sh"], "bash": ["bash", "--posix"]}
 NONCE = "0123456789abcdef"
+PATH = "/usr/bin:/bin"
 ALL_BYTES = bytes(range(1, 256)).decode(errors="surrogateescape")
 
 
@@ -40,7 +41,7 @@ def shell(name: str, tmp_path: Path) -> tuple[list[str], dict[str, str]]:
     if shutil.which(SHELLS[name][0]) is None:
         pytest.skip(f"{name} is not installed")
     if name != "busybox":
-        return SHELLS[name], {"PATH": "/usr/bin:/bin"}
+        return SHELLS[name], {"PATH": PATH}
     tools, program = tmp_path / "tools", shutil.which("busybox")
     assert program
     tools.mkdir(exist_ok=True)
@@ -104,7 +105,7 @@ def test_values_get_to_an_agent_as_they_are(name: str, tmp_path: Path, marker: s
     environ, argv, stdin, cwd = json.loads(said)
     assert {key: environ[key] for key in env} == env
     assert (argv, stdin, cwd) == (words, "the agent's input", str(tmp_path))
-    assert (environ["WEFT_AGENT"], environ["WEFT_STATE"]) == (marker, f"s{marker}")
+    assert (environ["WEFT_AGENT"], environ["WEFT_ENGINE_STATE"]) == (marker, f"s{marker}")
     # Nothing of the script's own gets there, but what the login had of that name.
     assert {key for key in environ if key.startswith("weft_")} <= {"weft_nonce"}
     assert lines(stderr) == [["started"], ["exit", "0", ""], ["stage", "eof"], ["gone", ""]]
@@ -155,7 +156,7 @@ def test_a_mark_is_ended_from_beside(name: str, tmp_path: Path, marker: str) -> 
     """P9: what a connection has left is ended by its mark, and counted; what has another mark stays."""
     other = uuid.uuid4().hex
     agents = [
-        subprocess.Popen(["sleep", "1000"], env={"PATH": "/usr/bin:/bin", "WEFT_AGENT": one, "WEFT_STATE": state})
+        subprocess.Popen(["sleep", "1000"], env={"PATH": PATH, "WEFT_AGENT": one, "WEFT_ENGINE_STATE": state})
         for one, state in ((marker, f"s{marker}"), (other, f"s{marker}"), (uuid.uuid4().hex, f"t{marker}"))
     ]
     try:
@@ -165,10 +166,30 @@ def test_a_mark_is_ended_from_beside(name: str, tmp_path: Path, marker: str) -> 
         assert has == ["has", "1"]
         assert int(memory[1]) > 1000
         assert count == ["agents", "2"]
-        blob = message("end", NONCE, steps(StopLimits(0, 1, 1)), [marked("WEFT_STATE", f"s{marker}")])
+        blob = message("end", NONCE, steps(StopLimits(0, 1, 1)), [marked("WEFT_ENGINE_STATE", f"s{marker}")])
         assert lines(evaluated(name, tmp_path, blob)[0]) == [["ended", "2", ""]]
         assert [one.wait(10) for one in agents[:2]] == [-15, -15]
         assert agents[2].poll() is None
+    finally:
+        for agent in agents:
+            agent.kill()
+            agent.wait()
+
+
+@pytest.mark.parametrize("name", in_soak(["dash", "busybox", "bash"]))
+def test_a_state_is_ended_but_for_later_runs_and_what_a_bot_runs_on_its_own_machine(
+    name: str, tmp_path: Path, marker: str
+) -> None:
+    """R10, P9: this host may be that machine."""
+    state = {"WEFT_ENGINE_STATE": f"s{marker}"}
+    marks = [state | {"WEFT_EPOCH": epoch} for epoch in ("9", "", "10", "11")] + [state, {"WEFT_STATE": f"s{marker}"}]
+    agents = [subprocess.Popen(["sleep", "1000"], env={"PATH": PATH, "WEFT_AGENT": marker, **one}) for one in marks]
+    try:
+        values = {"spare_from": "10", **steps(StopLimits(0, 1, 1))}
+        blob = message("end", NONCE, values, [marked("WEFT_ENGINE_STATE", f"s{marker}")])
+        assert lines(evaluated(name, tmp_path, blob)[0])[0][0::2] == ["ended", ""]
+        assert [agents[number].wait(10) for number in (0, 1, 4)] == [-15] * 3
+        assert [agents[number].poll() for number in (2, 3, 5)] == [None] * 3
     finally:
         for agent in agents:
             agent.kill()

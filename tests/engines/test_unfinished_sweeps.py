@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from pool.engines.bot_run import BotRun
 from pool.engines.docker.engine import DockerEngine
 from pool.engines.docker.settings import DockerSettings
 from pool.engines.model import PoolEngine
@@ -32,7 +33,7 @@ async def test_a_daemon_that_took_too_long_is_swept_when_it_answers(tmp_path: Pa
     """P9, P14"""
     async with docker_bed.bed(tmp_path) as (docker, engine):
         settings = DockerSettings(url=docker.url, image=next(iter(docker.images)))
-        async with DockerEngine("box", settings, WATCH, run="earlier") as earlier:
+        async with DockerEngine("box", settings, WATCH, run=BotRun("earlier")) as earlier:
             left = await earlier.start(launch())
             silent = Fault("GET /containers/json", silent=True, times=1000)
             docker.faults.append(silent)

@@ -22,16 +22,17 @@ import structlog
 
 from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
+from pool.engines.bot_run import BotRun
 from pool.engines.docker.agent import AWAY, Container, DockerAgent
 from pool.engines.docker.check import check
 from pool.engines.docker.client import CALL, DockerClient, DockerFault
 from pool.engines.docker.settings import DockerSettings, container_environment, host_config, without_credentials
 from pool.engines.docker.stream import Hijacked
-from pool.engines.model import EngineFinding, NodeStatus, Swept, this_run
+from pool.engines.model import EngineFinding, NodeStatus, Swept
 from pool.engines.upkeep import keep_going, watch_agent
 
-STATE, AGENT, THREAD, RUN = "weft.state", "weft.agent", "weft.thread", "weft.run"
-"""Labels of a container; the last tells those of this run of the bot from those of an earlier one."""
+STATE, AGENT, THREAD, RUN, EPOCH = "weft.state", "weft.agent", "weft.thread", "weft.run", "weft.epoch"
+"""Labels of a container; the last two tell those of this run of the bot from those of an earlier one."""
 
 _BEGIN: Final = """end() { echo "weft: $1" >&2; exit 1; }
 mkdir -p -- "$0" && cd -- "$0" || end directory
@@ -76,7 +77,7 @@ class DockerEngine:
     kind = "docker"
 
     def __init__(
-        self, name: str, settings: DockerSettings, watch: WatchLimits = WatchLimits(), *, run: str | None = None
+        self, name: str, settings: DockerSettings, watch: WatchLimits = WatchLimits(), *, run: BotRun | None = None
     ) -> None:
         self.name = name
         self.start_timeout = settings.start_timeout
@@ -84,7 +85,7 @@ class DockerEngine:
         self._watch = watch
         self._client = DockerClient(settings)
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._run = run or this_run()
+        self._run = run or BotRun()
         self._agents: dict[str, DockerAgent] = {}
         self._taken = 0
         self._left: dict[str, float] = {}
@@ -157,6 +158,7 @@ class DockerEngine:
             # Both before the start: what an agent says first, or why it fails, must not be missed.
             streams.append(await self._client.attach(container, stdin=True, seconds=self.start_timeout))
             streams.append(await self._client.attach(container, stdin=False, seconds=self.start_timeout))
+            self._run.check()
             await self._client.start(container, self.start_timeout)
             said = await _begun(streams[1], spec)
             found = Container(container, name, self._node.name, spec.cwd)
@@ -181,6 +183,7 @@ class DockerEngine:
         """Make the container, with its image fetched if need be; the caller removes it, even if it is cancelled."""
         config = self._config(spec)
         for fetched in (False, True):
+            self._run.check()
             try:
                 # Cut short, nobody would know whether there is one.
                 with anyio.CancelScope(shield=True):
@@ -217,7 +220,13 @@ class DockerEngine:
             "Entrypoint": ["/bin/sh", "-c", _BEGIN, spec.cwd],
             "Cmd": list(spec.argv),
             "Env": [f"{key}={value}" for key, value in env.items()],
-            "Labels": {STATE: spec.labels.get("state", ""), AGENT: agent, THREAD: thread, RUN: self._run},
+            "Labels": {
+                STATE: spec.labels.get("state", ""),
+                AGENT: agent,
+                THREAD: thread,
+                RUN: self._run.name,
+                EPOCH: self._run.epoch_mark,
+            },
             "OpenStdin": True,
             # The agent's input ends with our connection, even if we are killed.
             "StdinOnce": True,
@@ -260,8 +269,10 @@ class DockerEngine:
         except DockerFault as fault:
             self._unswept = state
             return Swept(0, (f"{self.name}: {self._words(fault)}",))
-        # Not what this very run has started: a daemon that comes back late is swept late.
-        names = [name for name, labels in found.items() if labels.get(RUN) != self._run]
+        # A daemon that comes back late is swept late, when this run has agents there, or a later one.
+        names = [
+            name for name, labels in found.items() if self._run.follows(labels.get(RUN, ""), labels.get(EPOCH, ""))
+        ]
         left = set(names)
         # A few at a time, as the daemon is to answer others meanwhile.
         limiter = anyio.CapacityLimiter(_AT_ONCE)
@@ -277,7 +288,7 @@ class DockerEngine:
                     tasks.start_soon(end, name)
         if bound.cancelled_caught:
             self._unswept = state  # what was not even tried
-        log.info("docker.swept", engine=self.name, found=len(names), left=sorted(left))
+        (log.info if names else log.debug)("docker.swept", engine=self.name, found=len(names), left=sorted(left))
         return Swept(len(names) - len(left), tuple(sorted(left)))
 
     async def _look_after(self) -> None:

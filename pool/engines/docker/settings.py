@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pool.engines.model import without_marks
 from pool.sizes import Memory
 
 SOCKET = "unix:///var/run/docker.sock"
@@ -19,9 +20,6 @@ SOCKET = "unix:///var/run/docker.sock"
 _THREAD, _AGENT = "{thread_id}", "{agent}"
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SHARED = "shared"
-
-_MARKS = ("WEFT_STATE", "WEFT_AGENT")
-"""Labels take their place."""
 
 
 class DockerSettings(BaseModel):
@@ -118,8 +116,7 @@ def volume_source(text: str, thread: str, agent: str) -> str:
 
 def container_environment(settings: DockerSettings, env: Mapping[str, str]) -> dict[str, str]:
     """Return what is set for an agent in its container; what marks processes of this machine is not among it."""
-    given = {name: value for name, value in env.items() if name not in _MARKS}
-    return ({"HOME": settings.home} if settings.home else {}) | given
+    return ({"HOME": settings.home} if settings.home else {}) | without_marks(env)
 
 
 def host_config(settings: DockerSettings, thread: str, agent: str) -> dict[str, Any]:

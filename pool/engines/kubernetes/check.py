@@ -9,6 +9,7 @@ import anyio
 
 from acp.engine import LaunchSpec
 from acp.shutdown import StopLimits
+from pool.engines.bot_run import BotRun
 from pool.engines.kubernetes.api import CLAIMS, FORBIDDEN, NOT_FOUND, PODS, SECRETS, ApiError, KubeApi
 from pool.engines.kubernetes.manifest import pod_manifest
 from pool.engines.kubernetes.settings import KubernetesSettings
@@ -133,7 +134,7 @@ async def _claim(api: KubeApi, settings: KubernetesSettings) -> AsyncIterator[En
 
 async def _dry_run(api: KubeApi, settings: KubernetesSettings) -> AsyncIterator[EngineFinding]:
     spec = LaunchSpec(("true",), settings.volume.path, {}, labels={"state": "doctor", "agent": "doctor", "thread": "0"})
-    body = pod_manifest("weft-doctor", spec, settings, "doctor", limits=StopLimits())
+    body = pod_manifest("weft-doctor", spec, settings, BotRun("doctor"), limits=StopLimits())
     # Only the cluster itself knows its quotas and policies.
     create = partial(api.request, "POST", PODS, body, [("dryRun", "All")], retry=False)
     try:

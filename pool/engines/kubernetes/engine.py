@@ -21,18 +21,19 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.stderr_tail import StderrTail
 from pool.engines.avoided_nodes import AvoidedNodes
+from pool.engines.bot_run import BotRun
 from pool.engines.kubernetes.agent import KubernetesAgent
 from pool.engines.kubernetes.api import PODS, ApiError, KubeApi
 from pool.engines.kubernetes.attach import PodStream
 from pool.engines.kubernetes.check import check
-from pool.engines.kubernetes.manifest import RUN, STATE, header, label, pod_name
+from pool.engines.kubernetes.manifest import EPOCH, RUN, STATE, header, label, pod_name
 from pool.engines.kubernetes.nodes import Nodes
 from pool.engines.kubernetes.settings import KubernetesSettings
 from pool.engines.kubernetes.start import ATTACH, PodStart
 from pool.engines.kubernetes.status import is_over, lacked_room, name_of, node_of, why_it_never_ran
 from pool.engines.kubernetes.times import Times
 from pool.engines.kubernetes.watch import PodWatch, SeenPod, remove
-from pool.engines.model import EngineFinding, NodeStatus, Swept, this_run
+from pool.engines.model import EngineFinding, NodeStatus, Swept, without_marks
 from pool.engines.upkeep import keep_going, watch_agent
 
 _AT_ONCE = 10
@@ -58,15 +59,15 @@ class KubernetesEngine:
     kind = "kubernetes"
 
     def __init__(
-        self, name: str, settings: KubernetesSettings, *, times: Times | None = None, run: str | None = None
+        self, name: str, settings: KubernetesSettings, *, times: Times | None = None, run: BotRun | None = None
     ) -> None:
         self.name = name
         self.start_timeout = settings.start_timeout
         self._settings = settings
         self._times = times or Times()
-        self._run = run or this_run()
+        self._run = run or BotRun()
         self._api = KubeApi(settings, self._times)
-        self._watch = PodWatch(self._api, self._run, self._times)
+        self._watch = PodWatch(self._api, self._run.name, self._times)
         self._avoided = AvoidedNodes()
         self._failed: set[str] = set()
         self._agents: dict[str, KubernetesAgent] = {}
@@ -138,7 +139,8 @@ class KubernetesEngine:
         self._tasks.start_soon(watch_agent, self.name, agent.follow, agent.give_up)
         try:
             with anyio.move_on_after(self._times.attach):
-                if not await agent.enter(header(_environment(spec))):
+                self._run.check()
+                if not await agent.enter(header(without_marks(spec.env))):
                     raise self._not_begun(agent, seen)
                 self._agents[seen.name] = agent
                 log.info("pod.started", pod=seen.name, node=agent.node)
@@ -215,14 +217,16 @@ class KubernetesEngine:
         return Swept(len(ended), tuple(left))
 
     async def _of_earlier_runs(self, state: str) -> list[SeenPod]:
-        # Not what this run has made: a cluster that comes back late is swept late.
-        query = [("labelSelector", f"{STATE}={label(state)},{RUN}!={self._run}")]
+        query = [("labelSelector", f"{STATE}={label(state)},{RUN}!={self._run.name}")]
         answer = await self._api.request("GET", PODS, query=query)
         found = []
         for pod in answer.get("items") or ():
-            seen = SeenPod(name_of(pod))
-            seen.saw(pod)
-            found.append(seen)
+            labels = pod.get("metadata", {}).get("labels") or {}
+            # A cluster that comes back late is swept late, when a later run may have pods there.
+            if self._run.follows(labels.get(RUN, ""), labels.get(EPOCH, "")):
+                seen = SeenPod(name_of(pod))
+                seen.saw(pod)
+                found.append(seen)
         return found
 
     async def _end(self, seen: SeenPod, at_once: anyio.Semaphore, ended: list[str], left: list[str]) -> None:
@@ -259,9 +263,3 @@ class KubernetesEngine:
     async def check(self, *specs: LaunchSpec) -> Sequence[EngineFinding]:
         del specs  # any of its machines is like the others: the trial start says it
         return await check(self._api, self._settings, self._times)
-
-
-def _environment(spec: LaunchSpec) -> dict[str, str]:
-    # The marker of this machine's state would mean nothing there.
-    shared = {"WEFT_STATE": spec.labels["state"]} if "state" in spec.labels else {}
-    return {**spec.env, **shared}

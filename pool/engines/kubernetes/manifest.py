@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from acp.engine import LaunchSpec
 from acp.shutdown import StopLimits
+from pool.engines.bot_run import BotRun
 from pool.engines.kubernetes.settings import KubernetesSettings, Mount, Volume
 
 Json = dict[str, Any]
 
 MANAGED: Final = "app.kubernetes.io/managed-by"
-STATE, AGENT, THREAD, RUN = "weft/state", "weft/agent", "weft/thread", "weft/run"
+STATE, AGENT, THREAD, RUN, EPOCH = "weft/state", "weft/agent", "weft/thread", "weft/run", "weft/epoch"
 CONTAINER: Final = "agent"
 READY: Final = b"weft-ready\n"
 
@@ -64,10 +65,12 @@ def label(value: str) -> str:
     return f"{kept[:50].rstrip('-_.') or 'x'}-{hashlib.sha256(value.encode()).hexdigest()[:12]}"
 
 
-def labels_of(spec: LaunchSpec, run: str) -> dict[str, str]:
-    """Return the labels of a pod; ``run`` is what its bot's engine calls itself."""
+def labels_of(spec: LaunchSpec, run: BotRun | None) -> dict[str, str]:
+    """Return the labels of a pod, or of what outlives the run that made it."""
     own = {STATE: spec.labels.get("state", ""), AGENT: spec.labels.get("agent", "")}
-    own |= {THREAD: spec.labels.get("thread", ""), RUN: run}
+    own |= {THREAD: spec.labels.get("thread", "")}
+    if run is not None:
+        own |= {RUN: run.name, EPOCH: run.epoch_mark}
     return {MANAGED: "weft", **{key: label(value) for key, value in own.items() if value}}
 
 
@@ -104,11 +107,10 @@ def claim_manifest(spec: LaunchSpec, settings: KubernetesSettings) -> Json:
     body: Json = {"accessModes": [wanted.access_mode], "resources": {"requests": {"storage": wanted.size}}}
     if wanted.storage_class is not None:
         body["storageClassName"] = wanted.storage_class
-    labels = {key: value for key, value in labels_of(spec, "").items() if key != RUN}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": claim_name(spec), "labels": labels},
+        "metadata": {"name": claim_name(spec), "labels": labels_of(spec, None)},
         "spec": body,
     }
 
@@ -117,7 +119,7 @@ def pod_manifest(
     name: str,
     spec: LaunchSpec,
     settings: KubernetesSettings,
-    run: str,
+    run: BotRun,
     *,
     avoid: Iterable[str] = (),
     limits: StopLimits,

@@ -12,6 +12,7 @@ import anyio
 from acp.engine import LaunchSpec
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
+from pool.engines.bot_run import BotRun
 from pool.engines.kubernetes.api import CLAIMS, CONFLICT, EVENTS, PODS, ApiError, KubeApi
 from pool.engines.kubernetes.manifest import CONTAINER, claim_manifest, pod_manifest
 from pool.engines.kubernetes.settings import KubernetesSettings
@@ -85,7 +86,7 @@ class PodStart:
             self.tell(waiting)
             await anyio.sleep(min(_LOOK, self._times.events))
 
-    async def make(self, run: str, avoid: Iterable[str]) -> None:
+    async def make(self, run: BotRun, avoid: Iterable[str]) -> None:
         """Make the claim, if there is to be one, and the pod; a full quota is waited for.
 
         Raises:
@@ -93,10 +94,10 @@ class PodStart:
         """
         if self._settings.volume.new_claim is not None:
             path = CLAIMS
-            await self._post(path, claim_manifest(self._spec, self._settings), "to make a claim")
+            await self._post(run, path, claim_manifest(self._spec, self._settings), "to make a claim")
         self.asked = True
         body = pod_manifest(self.seen.name, self._spec, self._settings, run, avoid=avoid, limits=StopLimits())
-        made = await self._post(PODS, body, "to make pods")
+        made = await self._post(run, PODS, body, "to make pods")
         if made is not None:
             self.seen.saw(made)
             return
@@ -106,9 +107,10 @@ class PodStart:
         except ApiError as exc:
             raise exc.spawn_error("to read pods") from exc
 
-    async def _post(self, path: str, body: dict[str, object], what: str) -> dict[str, object] | None:
+    async def _post(self, run: BotRun, path: str, body: dict[str, object], what: str) -> dict[str, object] | None:
         """Return what was made; None: it is there already."""
         while True:
+            run.check()
             try:
                 return await self._api.request("POST", path, body)
             except ApiError as exc:

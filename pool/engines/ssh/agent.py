@@ -6,7 +6,7 @@ stderr; stdout is the agent's own. The mutable state is what these lines have sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,7 +19,8 @@ from acp.engine import LaunchSpec
 from acp.errors import AgentExit, AgentExited, SpawnFailure
 from acp.shutdown import Members, SingleStop, StopLimits, StopReport, StopStage
 from acp.stderr_tail import StderrTail
-from pool.engines.model import CommandResult, returncode_of
+from pool.engines.bot_run import BotRun
+from pool.engines.model import CommandResult, returncode_of, without_marks
 from pool.engines.ssh.client import CLOSED, SshClient, SshConnection
 from pool.engines.ssh.failure import SshFailure
 from pool.engines.ssh.script import Frames, marked, number, steps
@@ -31,7 +32,7 @@ _LINGER = 2.0
 _DRAIN = 1.0
 _CALL = 5.0
 
-_MARKS = ("WEFT_AGENT", "WEFT_STATE", "WEFT_RUN", "WEFT_BOT_RUN")
+_MARKS = ("WEFT_ENGINE_STATE", "WEFT_RUN", "WEFT_BOT_RUN", "WEFT_EPOCH")
 
 SCRIPT_LIMITS = StopLimits()
 """By which the script ends an agent whose input has ended."""
@@ -41,17 +42,23 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AgentMarks:
-    """What an agent is marked with, and its thread; ``run`` is the bot's."""
+    """What an agent is marked with, and its thread."""
 
     marker: str
     state: str
     thread: str
-    run: str
+    run: BotRun
 
     @property
     def mark(self) -> str:
         """The entry of the environment that all its processes have."""
         return marked("WEFT_AGENT", self.marker)
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """The script's variables by which it marks what it starts."""
+        named = {"bot_run": self.run.name, "epoch": self.run.epoch_mark}
+        return {"marker": self.marker, "state": self.state, **named}
 
 
 class SshAgent:
@@ -252,12 +259,7 @@ class SshAgent:
                 connection, _ = await self._client.open(
                     self.host,
                     "run",
-                    {
-                        "cwd": self._spec.cwd,
-                        "marker": self.marks.marker,
-                        "state": self.marks.state,
-                        "bot_run": self.marks.run,
-                    },
+                    {"cwd": self._spec.cwd, **self.marks.values},
                     arguments=argv,
                     env=remote_environment(self._spec),
                     through=self._connection.socket,
@@ -357,4 +359,4 @@ class _Command:
 
 def remote_environment(spec: LaunchSpec) -> dict[str, str]:
     """Return what a command gets there; what marks processes of this machine is not among it."""
-    return {name: value for name, value in spec.env.items() if name not in _MARKS}
+    return {name: value for name, value in without_marks(spec.env).items() if name not in _MARKS}

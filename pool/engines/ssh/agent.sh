@@ -18,18 +18,20 @@ weft_fail() {
 
 # Prints how many agents carry the mark, and pid:start of all that carry it, were known before, or descend from these.
 # By the start as well, since ids are used again. Two marks, as each can be lost: the environment and the descent. What
-# has weft_spare in its environment is of this very run, and does not count.
+# has weft_spare in its environment is of the run that asks, and what has weft_spare_from as its epoch or a higher one,
+# of that run or a later one: neither counts.
 weft_look() {
     {
         head -c 1048576 /proc/[0-9]*/environ 2>/dev/null | tr '\000' '\n'
         printf '\n==> %s <==\n' "$weft_nonce"
         cat /proc/[0-9]*/stat 2>/dev/null
     } | LC_ALL=C awk -v mark="$1" -v known="$2" -v nonce="==> $weft_nonce <==" -v self="$$" \
-        -v spare="${weft_spare-}" '
+        -v spare="${weft_spare-}" -v from="${weft_spare_from-}" '
         $0 == nonce { stats = 1; next }
         !stats && /^==> \/proc\/[0-9]+\/environ <==$/ { split($0, part, "/"); pid = part[3]; next }
         !stats && $0 == mark { marked[pid] = 1; next }
         !stats && spare != "" && $0 == spare { spared[pid] = 1; next }
+        !stats && from != "" && /^WEFT_EPOCH=[0-9]+$/ { if (substr($0, 12) + 0 >= from + 0) spared[pid] = 1; next }
         !stats && /^WEFT_AGENT=/ { agent[pid] = $0; next }
         !stats { next }
         match($0, /^[0-9]+ \(.*\) /) {
@@ -101,7 +103,8 @@ weft_wait() {
 
 weft_signal() {
     for weft_one in $weft_left; do
-        kill -s "$1" "${weft_one%%:*}" 2>/dev/null
+        # Looked at once more: this shell may have stood still, and the id be somebody else's by now.
+        weft_any_alive "$weft_one" && kill -s "$1" "${weft_one%%:*}" 2>/dev/null
     done
 }
 
@@ -128,6 +131,12 @@ weft_end() {
 }
 
 # --- the agent -----------------------------------------------------------------------------------------------------
+
+# Whose it is. The state under another name than agents have that a bot starts on its own machine, which may be this one.
+weft_marks() {
+    export WEFT_AGENT="$weft_marker" WEFT_ENGINE_STATE="$weft_state" WEFT_BOT_RUN="${weft_bot_run-}"
+    export WEFT_EPOCH="${weft_epoch-}"
+}
 
 weft_free_memory() {
     sed -n 's/^MemAvailable: *\([0-9]*\) kB$/\1/p' /proc/meminfo 2>/dev/null
@@ -217,7 +226,7 @@ weft_agent() {
     (
         trap - PIPE USR1
         weft_environment
-        export WEFT_AGENT="$weft_marker" WEFT_STATE="$weft_state" WEFT_BOT_RUN="${weft_bot_run-}"
+        weft_marks
         exec $weft_setsid "$@" <&5 5<&- 6>&- 3<&-
     ) &
     weft_pid=$!
@@ -253,7 +262,8 @@ weft_run() {
     weft_tell started
     (
         weft_environment
-        export WEFT_AGENT="$weft_marker" WEFT_STATE="$weft_state" WEFT_RUN="$weft_nonce" WEFT_BOT_RUN="${weft_bot_run-}"
+        weft_marks
+        export WEFT_RUN="$weft_nonce"
         exec "$@"
     )
     weft_tell exit $? >&2
@@ -270,7 +280,7 @@ weft_end_marked() {
 # Says also which of some directories are there, by their numbers.
 weft_probe() {
     weft_left=
-    weft_list "WEFT_STATE=$weft_state"
+    weft_list "WEFT_ENGINE_STATE=$weft_state"
     weft_tell memory "$(weft_free_memory)"
     weft_tell agents "$weft_count"
     weft_number=0

@@ -23,7 +23,8 @@ from acp.engine import LaunchSpec, tell_nobody
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.shutdown import StopLimits
 from pool.engines.avoided_nodes import AvoidedNodes
-from pool.engines.model import EngineFinding, NodeStatus, Swept, this_run
+from pool.engines.bot_run import BotRun
+from pool.engines.model import EngineFinding, NodeStatus, Swept
 from pool.engines.ssh.agent import SCRIPT_LIMITS, AgentMarks, SshAgent, remote_environment
 from pool.engines.ssh.check import findings, missing_files, questions, told
 from pool.engines.ssh.client import SshClient
@@ -46,6 +47,7 @@ _SLOW = 40.0
 
 _CALL = 10.0
 _SAME_THREAD = 5.0
+_STATE = "WEFT_ENGINE_STATE"
 _QUICK = StopLimits(eof=0.0, term=1.0, kill=1.0)
 _MOST_TOLD = 10
 
@@ -66,9 +68,9 @@ class SshEngine:
 
     kind = "ssh"
 
-    def __init__(self, name: str, settings: SshSettings, *, run: str | None = None) -> None:
+    def __init__(self, name: str, settings: SshSettings, *, run: BotRun | None = None) -> None:
         self.name = name
-        self._run = run or this_run()
+        self._run = run or BotRun()
         self.start_timeout = settings.start_timeout
         self._settings = settings
         self._client = SshClient(settings)
@@ -213,13 +215,12 @@ class SshEngine:
         values = {
             "cwd": spec.cwd,
             "base": shared_part(spec.cwd, marks.thread),
-            "marker": marks.marker,
-            "state": marks.state,
-            "bot_run": marks.run,
+            **marks.values,
             **steps(SCRIPT_LIMITS),
         }
         try:
-            marked("WEFT_STATE", marks.state)
+            marked(_STATE, marks.state)
+            self._run.check()
             connection, words = await self._client.open(
                 state.host,
                 "agent",
@@ -331,11 +332,14 @@ class SshEngine:
 
     async def sweep(self, state: str) -> Swept:
         self._state = state
-        mark = marked("WEFT_STATE", state)
+        mark = marked(_STATE, state)
         ended, left = 0, list[str]()
 
         async def one_host(host: SshHost) -> None:
             nonlocal ended
+            if self._leftovers.has(host, mark):
+                left.append(host.called)  # it is away still, and is asked again before long
+                return
             try:
                 answer = await self._ended(host, mark)
             except SshFailure as exc:
@@ -360,10 +364,13 @@ class SshEngine:
     async def _ended(self, host: SshHost, mark: str) -> list[str]:
         """End what carries a mark; return the script's answer: ``ended``, how many agents, and what is left."""
         seconds = self._settings.connect_timeout + _CALL
-        # Of a whole state only what is of earlier runs: other engines may have started agents by the same account.
-        values = {"spare": marked("WEFT_BOT_RUN", self._run), **steps(_QUICK)}
-        if mark.startswith("WEFT_AGENT="):
-            del values["spare"]
+        values = steps(_QUICK)
+        # Of a whole state only what is of earlier runs, as `BotRun.follows` has it: other engines may have started
+        # agents by the same account, and a later run may have by the time that the host answers.
+        if mark.startswith(_STATE) and self._run.epoch is not None:
+            values["spare_from"] = self._run.epoch_mark
+        elif mark.startswith(_STATE):
+            values["spare"] = marked("WEFT_BOT_RUN", self._run.name)
         answer = (await self._client.ask(host, "end", values, arguments=(mark,), seconds=seconds))[-1]
         if answer[0] != "ended" or number(answer, 1) is None:
             raise SshFailure(

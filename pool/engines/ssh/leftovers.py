@@ -56,6 +56,10 @@ class Leftovers:
         self._list.append(Leftover(host, mark, thread, place, due=self._clock() + pause))
         self._more.set()
 
+    def has(self, host: SshHost, mark: str) -> bool:
+        """Return whether that is to be ended already."""
+        return any(one.host is host and one.mark == mark for one in self._list)
+
     def places(self) -> tuple[str, ...]:
         """Return what is left, for people."""
         return tuple(one.place for one in self._list)
