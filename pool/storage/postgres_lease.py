@@ -57,7 +57,7 @@ _WHO = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_p
 
 _END_FORMER = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s"
 
-_MAKE = """
+MAKE = """
 CREATE TABLE IF NOT EXISTS leadership (
     epoch bigint PRIMARY KEY,
     renewals bigint NOT NULL,
@@ -69,13 +69,18 @@ CREATE TABLE IF NOT EXISTS leadership (
 
 _LOOK = "SELECT epoch, renewals, released, holder FROM leadership ORDER BY epoch DESC LIMIT 1"
 
+# An epoch is higher than all before, in a database that was restored or made anew, too: agents on engines carry it, and
+# a bot that worked on what was there before may still be about. Within a database only the one before counts, so that
+# no clock that is set makes two of one number.
 _BEGIN = """
-INSERT INTO leadership SELECT 1, 0, false, %(holder)s, clock_timestamp() + %(duration)s * interval '1 s'
+INSERT INTO leadership SELECT extract(epoch FROM clock_timestamp())::bigint, 0, false, %(holder)s,
+    clock_timestamp() + %(duration)s * interval '1 s'
 WHERE NOT EXISTS (SELECT FROM leadership) RETURNING epoch
 """
 
 _TAKE = """
-UPDATE leadership SET epoch = epoch + 1, renewals = 0, released = false, holder = %(holder)s,
+UPDATE leadership SET epoch = GREATEST(epoch + 1, extract(epoch FROM clock_timestamp())::bigint),
+    renewals = 0, released = false, holder = %(holder)s,
     until = clock_timestamp() + %(duration)s * interval '1 s'
 WHERE epoch = %(epoch)s AND renewals = %(renewals)s AND released = %(released)s RETURNING epoch
 """
@@ -179,7 +184,7 @@ class PostgresLeaseSession:
             # Not beside a migration, which holds its lock for as long as it takes.
             with self._connection.transaction():
                 self._connection.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-                self._connection.execute(_MAKE)
+                self._connection.execute(MAKE)
             row = self._connection.execute(_BEGIN, given).fetchone()
         else:
             known = {"epoch": seen.epoch, "renewals": seen.renewals, "released": seen.released}

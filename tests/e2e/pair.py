@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+import psycopg
 from anyio.abc import ByteStream, Listener, SocketAttribute, SocketStream
 from yarl import URL
 
@@ -15,6 +16,7 @@ from bot.sandbox import FakeDiscord
 from bot.sandbox.gateway import Gateway
 from bot.sandbox.gateway_sessions import Connection
 from bot.sandbox.model import Json
+from pool.storage.postgres_lease import MAKE
 from tests import postgres
 from tests.agents import ScriptedAgent, Step, scenario
 from tests.e2e.play import LIMIT
@@ -23,6 +25,13 @@ from tests.pool.cut_connection import Wire, wire
 
 SHORT = "4,1.2,0.4,0.1,0.8,0.1"
 """Duration, margin, renew, look, call and retry of a lease: long enough for a machine that is busy."""
+
+_COUNT = """;
+CREATE TABLE takings (epoch bigint);
+CREATE FUNCTION count_taking() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO takings VALUES (NEW.epoch); RETURN NULL; END $$;
+CREATE TRIGGER taking AFTER INSERT OR UPDATE OF epoch ON leadership FOR EACH ROW EXECUTE FUNCTION count_taking();
+"""
 
 _GONE = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError)
 
@@ -101,9 +110,9 @@ class Pair:
             while not postgres.rows(self.one.url, "SELECT 1 FROM places"):  # noqa: ASYNC110  another process writes
                 await anyio.sleep(0.05)
 
-    def epoch(self) -> int:
+    def takings(self) -> int:
         """How often the lease was taken."""
-        return int(str(postgres.rows(self.one.url, "SELECT epoch FROM leadership")[0][0]))
+        return int(str(postgres.rows(self.one.url, "SELECT count(*) FROM takings")[0][0]))
 
 
 @asynccontextmanager
@@ -122,6 +131,8 @@ async def pair(
     """
     there = server or postgres.server()
     url = postgres.fresh(there)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(MAKE + _COUNT)
     settings = {**({"WEFT_LEASE_LIMITS": limits} if limits else {}), **more}
     async with (
         FakeDiscord() as discord,

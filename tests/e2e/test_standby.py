@@ -89,7 +89,7 @@ async def killed_with(two: Pair, count: int, within: float) -> None:
             thread_id = await mention(two.discord, "and on")
             await until_answered(two.discord, thread_id, "and on")
             assert await third.signalled(signal.SIGTERM) == 0
-        assert (two.epoch(), two.overlaps) == (3, 0)
+        assert (two.takings(), two.overlaps) == (3, 0)
 
 
 async def test_what_a_killed_bot_had_in_flight_is_marked_by_its_standby_and_what_waited_is_run(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ async def test_a_bot_that_may_have_lost_its_lease_is_silent_before_its_standby_s
         await until_answered(two.discord, thread_id, "and on")
         assert await second.signalled(signal.SIGTERM) == 0
         assert len(replies(two.discord, thread_id, MARK)) == 0
-        assert two.epoch() == 2
+        assert two.takings() == 2
 
 
 async def test_a_standby_is_well_and_says_for_whom_it_waits(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ async def test_a_database_that_restarts_is_waited_for(tmp_path: Path) -> None:
             asked = await mention(two.discord, "meanwhile")
             own.start()
             await until_answered(two.discord, asked, "meanwhile")
-            assert (two.epoch(), two.overlaps, two.two.relay.sent) == (1, 0, [])
+            assert (two.takings(), two.overlaps, two.two.relay.sent) == (1, 0, [])
             assert replies(two.discord, talking, MARK) == []
             assert await second.signalled(signal.SIGTERM) == 0
             assert await first.signalled(signal.SIGTERM) == 0
@@ -223,6 +223,6 @@ async def test_a_database_that_is_away_for_longer_than_the_lease_ends_the_bot_un
             await until_answered(two.discord, asked, "meanwhile")
             await until_shown(two.discord, thread_id, MARK)
             assert sorted(two.prompts()) == ["meanwhile", "talk"]
-            assert (two.epoch(), two.overlaps) == (2, 0)
+            assert (two.takings(), two.overlaps) == (2, 0)
             for bot in (again, second):
                 assert await bot.signalled(signal.SIGTERM) == 0

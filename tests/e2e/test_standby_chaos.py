@@ -97,10 +97,10 @@ async def chaos(two: Pair, random: Random, events: int) -> None:
     assert {prompt.word: game.ends(prompt) for prompt in game.posted if len(game.ends(prompt)) != 1} == {}
     assert [text for text, count in Counter(two.prompts()).items() if count > 1] == []
     assert {code for service in services for code in service.codes} <= {0, -signal.SIGKILL, EX_LEASE_LOST}
-    # Whenever another one speaks than before, it has begun an epoch of its own.
+    # Whenever another one speaks than before, it has taken the lease.
     sent = sorted([(when, side is two.one) for side in (two.one, two.two) for when in side.relay.sent])
     changes = sum(before[1] != after[1] for before, after in itertools.pairwise(sent))
-    assert changes < two.epoch()
+    assert changes < two.takings()
 
 
 @pytest.mark.timeout(400)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from random import Random
+from typing import cast
 
 import anyio
 import psycopg
@@ -114,16 +116,19 @@ async def test_the_others_wait_for_a_bot_whose_sessions_end_and_take_over_when_i
     """R10: a session that was lost is replaced, for the same epoch."""
     url, over = postgres.fresh(), anyio.Event()
     waits: list[LeaseWait] = []
+    epochs: list[int] = []
 
     async def stand_by() -> None:
         async with hold_lease(url, "two", PATIENT, waits.append) as lease:
-            assert (lease.epoch, lease.held()) == (2, True)
+            assert (lease.epoch > epochs[0], lease.held()) == (True, True)
+            epochs.append(lease.epoch)
             over.set()
 
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             async with hold_lease(url, "one", PATIENT) as lease:
-                assert row(url)[0] == lease.epoch == 1
+                assert row(url)[0] == lease.epoch
+                epochs.append(lease.epoch)
                 tasks.start_soon(stand_by)
                 while not waits:  # noqa: ASYNC110  it is told by a call
                     await anyio.sleep(0.02)
@@ -136,7 +141,7 @@ async def test_the_others_wait_for_a_bot_whose_sessions_end_and_take_over_when_i
                 assert not over.is_set()
             await over.wait()
             assert (lease.held(), lease.lost.is_set()) == (False, False)
-    assert (row(url)[0], *row(url)[2:]) == (2, True, "two")
+    assert (row(url)[0], *row(url)[2:]) == (epochs[1], True, "two")
     assert postgres.rows(url, f"SELECT pid {LOCKED}") == []
 
 
@@ -153,13 +158,33 @@ async def test_whoever_writes_for_an_epoch_holds_up_the_next_one_but_no_renewal(
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             with psycopg.connect(url) as writer:
-                async with hold_lease(url, "one", PATIENT):
-                    writer.execute("SELECT 1 FROM leadership WHERE epoch = 1 FOR KEY SHARE")
+                async with hold_lease(url, "one", PATIENT) as lease:
+                    writer.execute("SELECT 1 FROM leadership WHERE epoch = %s FOR KEY SHARE", (lease.epoch,))
                     await until_renewed(url)
                 tasks.start_soon(take)
                 with anyio.move_on_after(1.2):
                     await taken.wait()
-                assert (row(url)[0], taken.is_set()) == (1, False)
+                assert (row(url)[0], taken.is_set()) == (lease.epoch, False)
                 writer.commit()
             await taken.wait()
-    assert row(url)[0] == 2
+    assert cast("int", row(url)[0]) > lease.epoch
+
+
+@postgres.needed
+@pytest.mark.asyncio
+async def test_epochs_grow_when_the_database_is_restored_or_the_servers_clock_was_ahead() -> None:
+    """R10: agents on engines carry them, whatever became of the database since."""
+    url, before = postgres.fresh(), time.time()
+
+    async def taken() -> int:
+        async with hold_lease(url, "one", PATIENT) as lease:
+            return lease.epoch
+
+    with anyio.fail_after(60):
+        first = await taken()
+        assert abs(first - before) < 60
+        postgres.rows(url, "UPDATE leadership SET epoch = 41 RETURNING 1")
+        restored = await taken()
+        assert restored >= first
+        postgres.rows(url, f"UPDATE leadership SET epoch = {2 * first} RETURNING 1")
+        assert await taken() == 2 * first + 1
