@@ -8,9 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
+import anyio
+
 
 class StoreBusy(Exception):
     """Too much waits to be written: the prompt was not accepted."""
+
+
+class StoreClosed(anyio.ClosedResourceError):
+    """The store was left, or is another bot's by now; whether what was handed in is written is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("the store is closed")
 
 
 @dataclass(frozen=True, slots=True)

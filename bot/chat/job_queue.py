@@ -16,6 +16,7 @@ import discord
 import structlog
 
 from bot.reply.port import PortError
+from pool.store import StoreClosed
 
 log = structlog.get_logger(__name__)
 
@@ -97,8 +98,9 @@ async def contain(name: str, job: Job, limit: float = JOB_LIMIT) -> None:
     try:
         with anyio.fail_after(limit):
             await job()
-    except (discord.DiscordException, aiohttp.ClientError, OSError, PortError) as exc:
-        # The network's fault or Discord's: a traceback of our code would say nothing. TimeoutError is an OSError.
+    except (discord.DiscordException, aiohttp.ClientError, OSError, PortError, StoreClosed) as exc:
+        # The network's fault, Discord's, or that of a lease that was lost: a traceback of our code would say nothing.
+        # TimeoutError is an OSError.
         log.warning("errand.failed", line=name, error=repr(exc))
     except Exception:
         log.exception("errand.failed", line=name)

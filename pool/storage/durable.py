@@ -171,7 +171,7 @@ class SessionStore(Writer):
         """Hand in that a session was copied from a thread's own; nobody need wait for that.
 
         Raises:
-            anyio.ClosedResourceError: the store was left.
+            StoreClosed: the store was left.
         """
         return self.hand_in(sessions.NoteSession(session_id, thread_id, int(self._now()), copy=True))
 
@@ -228,7 +228,7 @@ class SessionStore(Writer):
         """Hand in a decision at once, by whoever can't wait; what is returned tells when it is written.
 
         Raises:
-            anyio.ClosedResourceError: the store was left.
+            StoreClosed: the store was left.
         """
         return self.hand_in(decisions.Decide(self.new_id(), decision))
 
@@ -254,7 +254,7 @@ class SessionStore(Writer):
         """Hand in what a turn took at once; what was said of that turn before stays.
 
         Raises:
-            anyio.ClosedResourceError: the store was left.
+            StoreClosed: the store was left.
         """
         self.hand_in(spending.Spend(spent))
 
@@ -266,7 +266,7 @@ class SessionStore(Writer):
         """Hand in what was said and done in a turn, in place of what was kept of it; what follows is not written first.
 
         Raises:
-            anyio.ClosedResourceError: the store was left.
+            StoreClosed: the store was left.
         """
         return self.hand_in(transcripts.KeepTranscript(transcript))
 

@@ -19,7 +19,7 @@ import structlog
 
 from pool.storage.ledger import Ledger
 from pool.storage.model import Answer, LeaseLost, Operation, StorageFault, StorageLimits
-from pool.store import StoreBusy
+from pool.store import StoreBusy, StoreClosed
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +92,7 @@ class Writer:
 
         Raises:
             StoreBusy: it is refusable, and the inbox is full.
-            anyio.ClosedResourceError: the store was left, or lost; whether this was written is not known.
+            StoreClosed: the store was left, or lost; whether this was written is not known.
         """
         if refusable and len(self._inbox) >= self._limits.inbox:
             raise StoreBusy(f"{len(self._inbox)} writes wait already")
@@ -108,10 +108,10 @@ class Writer:
         """Have an operation carried out, without waiting for it.
 
         Raises:
-            anyio.ClosedResourceError: the store was left, or lost.
+            StoreClosed: the store was left, or lost.
         """
         if self._ended.is_set():
-            raise anyio.ClosedResourceError
+            raise StoreClosed
         waiting = Submitted(operation)
         self._inbox.append(waiting)
         self._wake.set()
@@ -133,7 +133,7 @@ class Writer:
             self._ended.set()
             while self._inbox:
                 waiting = self._inbox.popleft()
-                waiting.answer = Answer(error=anyio.ClosedResourceError())
+                waiting.answer = Answer(error=StoreClosed())
                 waiting.done.set()
 
     def _tell(self, event: str, reason: Exception) -> None:

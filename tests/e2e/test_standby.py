@@ -137,6 +137,8 @@ async def test_a_bot_that_may_have_lost_its_lease_is_silent_before_its_standby_s
         first.process.send_signal(signal.SIGCONT)
         assert await first.ended() == EX_LEASE_LOST
         assert [pid for pid in two.one.agent.pids() if alive(pid)] == []
+        # Whatever it could not write any more is told in plain lines: nobody has a fault to look for.
+        assert [event for event in first.events() if "exception" in event] == []
         two.check()
         # To Discord, one that stands still is there; it only sends nothing.
         assert two.overlaps == (happens is stop)

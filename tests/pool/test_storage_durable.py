@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pool.storage.durable import SessionStore, open_store
 from pool.storage.ledger import FileLedger
 from pool.storage.model import DAY, StorageLimits
-from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace, StoreBusy
+from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace, StoreBusy, StoreClosed
 from tests.pool.samples import decision, transcript
 
 
@@ -250,16 +250,16 @@ async def test_leaving_does_not_take_longer_than_its_bound(tmp_path: Path) -> No
             async def accept() -> None:
                 try:
                     await store.accept(prompt(1))
-                except anyio.ClosedResourceError as exc:
+                except StoreClosed as exc:
                     told.append(type(exc))
 
             with lock(path):
                 tasks.start_soon(accept)
                 await anyio.lowlevel.checkpoint()
                 await store.close()
-        with pytest.raises(anyio.ClosedResourceError):
+        with pytest.raises(StoreClosed):
             await store.accept(prompt(2))
-    assert told == [anyio.ClosedResourceError]
+    assert told == [StoreClosed]
 
 
 @pytest.mark.asyncio
@@ -365,7 +365,7 @@ async def test_a_decision_is_written_though_nobody_waits_and_forgotten_by_age_an
     async with open_store(path) as store:
         for number in (6, 1, 2, 3, 4, 5):
             store.decided(decision(number))
-    with pytest.raises(anyio.ClosedResourceError):
+    with pytest.raises(StoreClosed):
         store.decided(decision())
     now = start + 7.5  # 1 and 2 are too old; of the others 3 is one too many
     with anyio.fail_after(30):

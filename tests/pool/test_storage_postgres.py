@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from pool.storage.durable import SessionStore
 from pool.storage.model import StateRefused, StorageLimits
 from pool.storage.postgres_ledger import open_database_store
-from pool.store import AcceptedPrompt, StoreBusy
+from pool.store import AcceptedPrompt, StoreBusy, StoreClosed
 from tests import postgres
 from tests.pool.cut_connection import Cut, Wire, wire
 from tests.pool.samples import decision, rule
@@ -270,7 +270,7 @@ async def test_leaving_waits_for_a_server_that_is_away_no_longer_than_its_bound(
         async def accept() -> None:
             try:
                 await store.accept(prompt(1))
-            except anyio.ClosedResourceError as exc:
+            except StoreClosed as exc:
                 told.append(type(exc))
 
         async with anyio.create_task_group() as tasks:
@@ -280,10 +280,10 @@ async def test_leaving_waits_for_a_server_that_is_away_no_longer_than_its_bound(
                 await store.close()
             else:
                 store.leave(0)
-        with pytest.raises(anyio.ClosedResourceError):
+        with pytest.raises(StoreClosed):
             await store.accept(prompt(2))
         assert await asked(url, "SELECT count(*) FROM prompts") == [(0,)]
-    assert told == [anyio.ClosedResourceError]
+    assert told == [StoreClosed]
 
 
 @pytest.mark.asyncio
@@ -329,7 +329,7 @@ async def test_a_store_whose_epoch_is_over_writes_nothing_more() -> None:
             assert not store.lost.is_set()
             assert len(await store.open_prompts()) == 1
             for message_id in (2, 3):
-                with pytest.raises(anyio.ClosedResourceError):
+                with pytest.raises(StoreClosed):
                     await store.accept(prompt(message_id))
             await store.lost.wait()
         assert rows(url, "SELECT message_id FROM prompts") == [(1,)]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
-from bot.chat.job_queue import CAPACITY, JobQueue, PlaceQueues
+from bot.chat.job_queue import CAPACITY, JobQueue, PlaceQueues, contain
+from pool.storage.durable import open_store
+from pool.store import SeenPlace
 
 
 async def in_line(jobs: JobQueue, wanted: anyio.Event) -> None:
@@ -51,6 +55,17 @@ async def test_a_job_that_fails_harms_no_other(error: Exception) -> None:
     jobs.post(fail)
     jobs.post(succeed)
     await in_line(jobs, last)
+
+
+@pytest.mark.asyncio
+async def test_what_can_not_be_written_any_more_is_told_in_a_plain_line(tmp_path: Path) -> None:
+    """R10: marks of what was read are still to be written when a lease is lost."""
+    async with open_store(tmp_path / "weft.db") as store:
+        await store.close()
+        with capture_logs() as logs:
+            await contain("seen", functools.partial(store.see, [SeenPlace(10, 1, None, None, 100)]))
+    told = {"event": "errand.failed", "log_level": "warning", "line": "seen"}
+    assert logs == [{**told, "error": "StoreClosed('the store is closed')"}]
 
 
 @pytest.mark.asyncio
