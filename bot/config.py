@@ -40,9 +40,13 @@ TOKEN_CREDENTIAL = "discord-token"  # noqa: S105
 NOT_SETTINGS = frozenset(
     {
         "WEFT_AGENT",
+        "WEFT_BOT_RUN",
         "WEFT_DEMO_PACE",
+        "WEFT_ENGINE_STATE",
+        "WEFT_EPOCH",
         "WEFT_LEASE_LIMITS",
         "WEFT_PYTHON",
+        "WEFT_RUN",
         "WEFT_STATE",
         "WEFT_TEST_SERVERS",
         "WEFT_TEST_WORKERS",

@@ -32,6 +32,7 @@ NO_SETTINGS = {
     "WEFT_CLUSTER_CACHE",
     "WEFT_AGENT",  # marks what an agent has started (P9)
     "WEFT_STATE",
+    "WEFT_ENGINE_STATE",
     "WEFT_MCP_SOCKET",  # what an agent passes on to `weft mcp` (M1)
     "WEFT_MCP_TOKEN",
     "WEFT_PYTHON",  # the scripts' own
