@@ -3,6 +3,9 @@
 It needs root, and Debian's ``docker.io`` or ``podman`` with ``runc``; `missing` says why there is none. The image is
 made here, of nothing but directories: programs and Python are the machine's own, mounted read-only. No
 registry is asked.
+
+Whoever runs one may be killed, by a time-out for instance. So a process waits beside it for the end of its input, which
+comes with that of the tests, and ends the daemon with its containers.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -201,24 +204,50 @@ class Daemon:
             return
         if self._process.poll() is None:
             self.go_on()
-            with suppress(OSError, http.client.HTTPException):
-                for one in self.containers():
-                    with suppress(OSError):
-                        self.call("DELETE", f"/containers/{one['Id']}?force=true&v=true")
+            self._remove_containers()
             self._process.terminate()
         try:
             self._process.wait(_END)
         except subprocess.TimeoutExpired:
             self.crash()
-        # What it could not end: shims and monitors name its directory in their command lines.
+        self._end_rest()
+        self._process = None
+
+    def clear_up(self) -> None:
+        """Do as `stop` for a daemon that somebody else has started, who is gone."""
+        left = self._left()
+        for process in left:
+            with suppress(psutil.Error):
+                process.resume()
+        self._remove_containers()
+        for process in left:
+            with suppress(psutil.Error):
+                process.terminate()
+        self._end_rest(psutil.wait_procs(left, _END)[1])
+
+    def _remove_containers(self) -> None:
+        with suppress(OSError, http.client.HTTPException):
+            for one in self.containers():
+                with suppress(OSError):
+                    self.call("DELETE", f"/containers/{one['Id']}?force=true&v=true")
+
+    def _left(self) -> list[psutil.Process]:
+        """Return what there is of it: itself, shims and monitors name its directory; below them run the containers."""
+        found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if any(str(self.directory) in word for word in process.cmdline()):
-                    process.kill()
+                    found += [process, *process.children(recursive=True)]
+        return found
+
+    def _end_rest(self, known: Sequence[psutil.Process] = ()) -> None:
+        """End what the daemon could not, containers of which it knew no more among it."""
+        for process in (*known, *self._left()):
+            with suppress(psutil.Error):
+                process.kill()
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((one for one in mounts if one.startswith(f"{self.directory}/")), reverse=True):
             subprocess.run(["umount", "--lazy", mount], check=False)
-        self._process = None
 
 
 @contextmanager
@@ -231,12 +260,35 @@ def running(kind: str, *listen: str) -> Iterator[Daemon]:
     # A short path: that of a socket may have 107 characters, and the daemon adds some.
     directory = Path(tempfile.mkdtemp(prefix="weft-", dir="/tmp"))
     daemon = Daemon(kind, directory, *listen)
-    try:
-        daemon.start()
-        daemon.make_image()
-        yield daemon
-    finally:
-        daemon.stop()
+    with watched(daemon):
+        try:
+            daemon.start()
+            daemon.make_image()
+            yield daemon
+        finally:
+            daemon.stop()
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def watched(daemon: Daemon) -> Iterator[None]:
+    """Have a daemon cleared up if this process is killed meanwhile."""
+    command, root = [sys.executable, "-m", "tests.engines.docker_daemon"], Path(__file__).parents[2]
+    # In a session of its own: a signal to all of the tests must not reach it.
+    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, start_new_session=True) as watcher:
+        assert watcher.stdin
+        # Not as an argument: what names the directory is ended.
+        watcher.stdin.write(f"{daemon.kind} {daemon.directory}\n".encode())
+        watcher.stdin.flush()
+        yield
+
+
+def _watch() -> None:
+    kind, _, directory = sys.stdin.readline().rstrip("\n").partition(" ")
+    sys.stdin.read()
+    # After an orderly end there is nothing left.
+    if directory and Path(directory).exists():
+        Daemon(kind, Path(directory)).clear_up()
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -247,3 +299,7 @@ def certificate(directory: Path) -> tuple[Path, Path]:
     named = ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*made, *named, "-keyout", key, "-out", cert], check=True, capture_output=True)
     return cert, key
+
+
+if __name__ == "__main__":
+    _watch()

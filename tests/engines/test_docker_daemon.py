@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import psutil
 import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
@@ -224,3 +228,61 @@ async def test_over_tls_a_daemon_is_the_same(tmp_path: Path, free_port: int) -> 
                 with pytest.raises(AgentSpawnError, match="refuses Weft: TLS") as caught:
                     await bed.engine.start(matrix.scripted(bed))
                 assert caught.value.failure is SpawnFailure.RIGHTS
+
+
+_HOLDER = """
+import subprocess, sys, time
+from pathlib import Path
+from tests.engines import docker_daemon
+if sys.argv[2:]:
+    daemon = docker_daemon.Daemon("docker", Path(sys.argv[1]))
+    with docker_daemon.watched(daemon):
+        # In place of the daemon a shell that names its directory, with a child that does not.
+        shell = ["sh", "-c", f"sleep {sys.argv[2]} & wait", f"{daemon.directory}/root"]
+        subprocess.Popen(shell, start_new_session=True)
+        print(daemon.directory, flush=True)
+        time.sleep(1000)
+with docker_daemon.running(sys.argv[1]) as daemon:
+    print(daemon.directory, flush=True)
+    time.sleep(1000)
+"""
+
+
+def killed_holder(*argv: str) -> Path:
+    """Have a process hold a daemon, and kill it; return the daemon's directory."""
+    command = [sys.executable, "-c", _HOLDER, *argv]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout
+            return Path(holder.stdout.readline().decode().strip())
+        finally:
+            holder.kill()
+
+
+def until_cleared_up(directory: Path, *words: str) -> None:
+    named = {str(directory), *words}
+    deadline = time.monotonic() + 60
+    found: list[str] = ["not looked yet"]
+    while time.monotonic() < deadline and (found or directory.exists()):
+        time.sleep(0.1)
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                line = " ".join(process.cmdline())
+                found += [line] if any(word in line for word in named) else []
+    assert (found, directory.exists()) == ([], False)
+
+
+def test_what_a_daemon_has_left_is_cleared_up_when_its_tests_are_killed(tmp_path: Path) -> None:
+    directory, nap = tmp_path / "weft-daemon", f"1000.{uuid.uuid4().int % 10**9}"
+    directory.mkdir()
+    assert killed_holder(str(directory), nap) == directory
+    until_cleared_up(directory, nap)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["docker", "podman"])
+def test_a_daemon_ends_when_its_tests_are_killed(kind: str) -> None:
+    if reason := docker_daemon.missing(kind):
+        pytest.skip(reason)
+    until_cleared_up(killed_holder(kind))
