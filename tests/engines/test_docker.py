@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -131,7 +132,7 @@ async def test_stop_goes_from_the_end_of_input_over_term_to_removal(tmp_path: Pa
     """P9, P14"""
     async with bed(tmp_path) as (docker, engine):
         async with started(engine) as polite:
-            report = await polite.stop(LIMITS)
+            report = await polite.stop(replace(LIMITS, eof=30.0))
             assert (report.stage, report.left) == (StopStage.EOF, ())
             assert await polite.stop(LIMITS) is report
         docker.program = stubborn
