@@ -109,6 +109,7 @@ async def _keep_end(process: anyio.abc.Process, said: bytearray, drained: anyio.
     assert process.stdout is not None
     with suppress(*_CLOSED):  # whatever way the pipe ends, that is its end
         while True:
+            # Read on even though most is thrown away: a command whose pipe is full would wait for ever.
             said += await process.stdout.receive(_READ_SIZE)
             del said[:-KEPT]
             await anyio.lowlevel.checkpoint()  # a full pipe is read without ever giving way

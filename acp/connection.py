@@ -407,7 +407,6 @@ class AgentConnection:
         elif method == "$/cancel_request":
             for session in tuple(self._sessions.values()):  # it names a request, not its session
                 session.close_requests(RequestEnd.WITHDRAWN, request_key(params.get("requestId")))
-
         elif method == "elicitation/complete":
             elicitation_id = params.get("elicitationId")
             if isinstance(elicitation_id, str):

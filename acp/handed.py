@@ -90,6 +90,8 @@ class HandedFiles:
         if not data:
             return False
         if len(self.files) >= self._most or len(data) > self._room:
+            # Each file once, although tools repeat theirs with every update; a count that says enough, in bounded
+            # memory.
             if key not in self._beyond and len(self._beyond) < 100 * self._most:
                 self._beyond.add(key)
                 self.cut += 1

@@ -29,9 +29,11 @@ _BOM = b"\xef\xbb\xbf"
 _SAMPLE = 256
 _LARGE = 1024 * 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Only ids of ours are looked for, which count from 1: one with more digits is somebody else's.
 _ID_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,15})\s*,\s*"(?:result|error)"')
 _ID_LAST = re.compile(rb',\s*"id"\s*:\s*(\d{1,15})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 _SCALAR = rb'("(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|null)'
+# Whole members from either end of the line, and none from its middle: within parameters, an "id" is not the request's.
 _MEMBER = re.compile(rb'"(jsonrpc|method|id)"\s*:\s*' + _SCALAR)
 _FIRST_MEMBERS = re.compile(rb"\s*\{\s*(?:" + _MEMBER.pattern + rb"\s*,\s*)*")
 _LAST_MEMBERS = re.compile(rb"(?:,\s*" + _MEMBER.pattern + rb"\s*)+\}\s*$")

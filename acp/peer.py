@@ -52,6 +52,7 @@ NOISE_LIMIT = 16 * 1024 * 1024
 MOST_ABANDONED = 32
 """Requests that nobody waits for any more, and whose answers are still taken if they come: the latest ones."""
 
+# Lines that are handed on before others get a turn: an agent that writes without a pause must not stop the whole bot.
 _LINES_PER_PASS = 256
 _LAST_WORDS = 1.0
 _READ_SIZE = 256 * 1024
@@ -120,6 +121,7 @@ class PendingRequest:
             return
         self.done, self.result, self.error = True, result, error
         self._event.set()
+        # In this very step, while who waits wakes up only later: it finds all done that follows from the answer.
         if self._on_response is not None:
             self._on_response(self)
 

@@ -203,6 +203,8 @@ def read_options(raw: Sequence[Any]) -> tuple[SessionOption, ...]:
     """Return the config options that can be used, each id once."""
     found: dict[str, SessionOption] = {}
     room = MOST_VALUES
+    # What can't be used is passed over, up to a bound, too: a list may have a million entries and not one that is an
+    # option.
     for one in raw[: 4 * MOST_OPTIONS]:
         option = _option(one) if isinstance(one, dict) else None
         if option is None or option.id in found or len(found) >= MOST_OPTIONS:
