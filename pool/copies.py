@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import structlog
 
 from acp.connection import AgentConnection
-from acp.errors import AcpError
+from acp.errors import AcpError, ForkFailed
+from acp.handshake import ways
 from acp.session import AgentSession
 from pool.session_servers import Offer
+from pool.slot import Slot
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +48,26 @@ class SessionCopy:
         except AcpError as exc:
             # Gone with its process, or refused: whoever opens it next is told by the agent.
             log.info("session.cut_off", reason=str(exc))
+
+
+def original_of(slot: Slot) -> tuple[AgentConnection, AgentSession, str]:
+    """Return what a slot's session is copied by: its connection, the session, and where it works.
+
+    Raises:
+        ForkFailed: there can be no copy that could be opened again; the text says why.
+    """
+    connection, original = slot.agent.connection, slot.session
+    if not slot.usable or connection is None or original is None or slot.cwd is None:
+        raise ForkFailed("its agent is just ending")
+    if slot.news is not None and slot.news[1]:
+        raise ForkFailed("the agent no longer knows it")
+    if not connection.can_fork:
+        raise ForkFailed("this agent can't copy conversations")
+    sharing = slot.agent.sharing
+    # Without a way back to a session, only a thread in the same process can have it.
+    if not ways(connection.agent) and (sharing is None or len(slot.agent.slots) >= sharing.sessions):
+        raise ForkFailed("this agent can copy a conversation, but not open the copy in another process")
+    return connection, original, slot.cwd
 
 
 class Copies:

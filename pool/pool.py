@@ -24,7 +24,7 @@ from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from acp.handshake import How, ways
 from acp.session import AgentSession
 from pool.agent_task import AgentTask, OpenConnection, wait_until
-from pool.copies import SessionCopy
+from pool.copies import Copies, SessionCopy, original_of
 from pool.engines.model import NodeStatus, RemoteAgent
 from pool.launcher import Launcher
 from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotState, SlotStatus
@@ -126,6 +126,7 @@ class ConnectionPool:
 
     Attributes:
         stats: what has happened so far, in numbers; not to be changed.
+        copies: of sessions, to be given to threads that the store knows to have them by now.
         nodes, renew_nodes: as they were given.
     """
 
@@ -147,6 +148,7 @@ class ConnectionPool:
         self._store = store
         self._registry = Registry(limits, on_change, on_cut_off, clock, launcher.sharing)
         self.stats: PoolStats = self._registry.stats
+        self.copies: Copies = self._registry.copies
         self._launcher = launcher
         self._connection_limits = connection_limits
         self._open_connection = open_connection
@@ -282,7 +284,9 @@ class ConnectionPool:
     # --- copies of a session, for other threads ---------------------------------------------------------------------
 
     async def copy_session(self, thread_id: int, elsewhere: Callable[[], Awaitable[str]] | None = None) -> SessionCopy:
-        """Copy the thread's session as it is now, whatever turn runs in it; `give` makes it another thread's own.
+        """Copy the thread's session as it is now, whatever turn runs in it.
+
+        `copies` has it given to another thread, or dropped.
 
         It is made in the process that has the original, which is started for that if need be, and stays open there.
 
@@ -306,18 +310,8 @@ class ConnectionPool:
             await slot.settled.wait()
             if slot.error is not None:
                 raise AgentSpawnError(str(slot.error), failure=slot.error.failure, exit=slot.error.exit) from slot.error
-            connection, original = slot.agent.connection, slot.session
-            if not slot.usable or connection is None or original is None or slot.cwd is None:
-                raise ForkFailed("its agent is just ending")
-            if slot.news is not None and slot.news[1]:
-                raise ForkFailed("the agent no longer knows it")
-            if not connection.can_fork:
-                raise ForkFailed("this agent can't copy conversations")
-            sharing = slot.agent.sharing
-            # Without a way back to a session, only a thread in the same process can have it.
-            if not ways(connection.agent) and (sharing is None or len(slot.agent.slots) >= sharing.sessions):
-                raise ForkFailed("this agent can copy a conversation, but not open the copy in another process")
-            cwd = await elsewhere() if elsewhere is not None else slot.cwd
+            connection, original, cwd = original_of(slot)
+            cwd = await elsewhere() if elsewhere is not None else cwd
             offer = self._servers.offer(thread_id, copy=True)
             try:
                 offer.session = session = await connection.fork_session(original.id, cwd, offer.servers)
@@ -329,14 +323,6 @@ class ConnectionPool:
             return SessionCopy(connection, session, cwd, original.id, offer)
         finally:
             claim.release()
-
-    def give(self, copy: SessionCopy, thread_id: int) -> None:
-        """Make a copy a thread's own; the store has it by now, and the thread's first turn opens it."""
-        self._registry.copies.give(thread_id, copy)
-
-    def drop(self, copy: SessionCopy) -> None:
-        """Close a copy that is no thread's after all."""
-        self._registry.copies.drop(copy)
 
     # --- requests without a session ------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ async def copied(at: PoolUnderTest, to: int) -> SessionCopy:
     """Copy the session of thread 1 for another one, which has not opened it yet."""
     copy = await at.pool.copy_session(1)
     await at.store.bind(to, session_id=copy.session.id, cwd=copy.cwd)
-    at.pool.give(copy, to)
+    at.pool.copies.give(to, copy)
     return copy
 
 
@@ -106,7 +106,7 @@ async def test_copies_that_nobody_opens_are_closed_and_so_is_one_that_its_thread
             for number in range(MOST_COPIES):
                 await copied(at, 100 + number)
             assert at.agents.connections[0].closed == [first.session.id]
-            at.pool.drop(await at.pool.copy_session(1))
+            at.pool.copies.drop(await at.pool.copy_session(1))
             assert len(at.agents.connections[0].closed) == 2
             await copied(at, 3)
             at.pool.reset(3)

@@ -118,7 +118,7 @@ async def test_a_copys_token_is_that_of_the_thread_that_it_is_given_to() -> None
             await use(at.pool, 1)
             unused, copy = await at.pool.copy_session(1), await copied(at, 2)
             assert [found and found.thread_id for found in known(at)] == [1, None, 2]
-            at.pool.drop(unused)
+            at.pool.copies.drop(unused)
             async with at.pool.session(2) as lease:
                 (offer,) = [found for found in known(at) if found is not None and found.thread_id == 2]
                 assert (offer.session, offer.session is lease.session) == (copy.session, True)

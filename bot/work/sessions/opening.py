@@ -273,7 +273,7 @@ class Openings:
             return Answer(NOT_COPIED.format(why=inline_code(self.redact(str(exc)), 200)), accepted=False)
         # The copy is that of one agent, and the other one would be asked for a session that it does not know.
         if self.settings.agent_of(thread_id) != agent:
-            self.pool.drop(copy)
+            self.pool.copies.drop(copy)
             return HANDED_OFF
         home = (
             self.settings.home_of(thread_id) if THREAD_FIELD in self.settings.profile_of(thread_id).workspace else None
@@ -297,9 +297,9 @@ class Openings:
         )
         opened = await self.open(claim_id, copy.session.id, plan)
         if isinstance(opened, Answer):
-            self.pool.drop(copy)
+            self.pool.copies.drop(copy)
             return opened
-        self.pool.give(copy, opened.inbound.thread_id)
+        self.pool.copies.give(opened.inbound.thread_id, copy)
         self.budgets.copied(copy.session.id, copy.origin)
         link = f"https://discord.com/channels/{where.guild_id}/{opened.inbound.thread_id}"
         self.editors.of(thread_id).say(Body(f"-# {inline_code(by.name, 32)} copied this conversation: {link}"))

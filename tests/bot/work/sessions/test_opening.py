@@ -250,7 +250,8 @@ async def test_a_copy_is_dropped_if_another_agent_has_taken_over_meanwhile() -> 
         return "copy"
 
     async with bench.process() as openings:
-        pool = SimpleNamespace(status=lambda _: None, copy_session=copy_session, drop=dropped.append)
+        copies = SimpleNamespace(drop=dropped.append)
+        pool = SimpleNamespace(status=lambda _: None, copy_session=copy_session, copies=copies)
         openings.pool = cast("Any", pool)
         openings.settings = cast("Any", SimpleNamespace(agent_of=lambda _: agents.pop(0), project_of=lambda _: None))
         told = await openings.copy(CLAIM, 70, "", "", Where(1, CHANNEL, 9), ALICE, rights=ALICE)
