@@ -86,6 +86,7 @@ async def list_files(agent: RemoteAgent, directory: str) -> list[RemoteFile]:
     if ran.returncode != 0 and len(ran.stdout) < _NAME_BYTES:
         _must(ran)
     found = []
+    # By the zero bytes, as a name may have anything else in it; what is behind the last one may be cut.
     for entry in ran.stdout.split(b"\0")[:-1][:_NAMES]:
         size, _, path = entry.partition(b" ")
         if size.isdigit() and len(size) <= _SIZE_DIGITS and _is_plain(name := path.decode(errors="replace")):

@@ -115,12 +115,14 @@ class Backlog:
                 self._add_to_prompt(change)
         while len(self._changes) > self._limit:
             oldest = next(iter(self._changes))
+            # What costs least goes first; without any of that the oldest goes, be it a prompt.
             spared = (key for kinds in SPARED_FIRST for key in self._changes if key[0] in kinds)
             del self._changes[next(spared, oldest)]
             self.lost += 1
 
     def _add_to_prompt(self, change: OfAPrompt) -> None:
         of, changes = change.message_id, self._changes
+        # The first outcome stays, and nothing comes after it (O1).
         if (Finish, of, 0) in changes:
             return
         key = (type(change), of, 0)
@@ -158,6 +160,7 @@ class Backlog:
         passed = before.get("session_id")
         if passed is not None and after.get("session_id", passed) != passed:
             after.setdefault("previous_session_id", passed)
+        # In between it had none: the fold must not hide that, or the session of before would count as the same one.
         given_up = folded.given_up or before.get("session_id", "") is None
         self._changes[key] = Bind(bind.thread_id, tuple((before | after).items()), bind.at, given_up)
         # Of sessions that came and went in between, the folded change does not tell.
@@ -177,6 +180,7 @@ class Backlog:
             known.guild_id if place.guild_id is None else place.guild_id,
             known.parent_id if place.parent_id is None else place.parent_id,
             known.owner_id if place.owner_id is None else place.owner_id,
+            # As in the file: only ever onwards.
             max(place.seen, known.seen),
         )
         self._changes[key] = See((merged,))

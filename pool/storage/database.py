@@ -57,6 +57,7 @@ class Database:
     def __init__(self, raw: sqlite3.Connection) -> None:
         self._raw = raw
         # Errors go into the log, and what people wrote does not: no parameters in their texts.
+        # One pool of one: this very connection, and never another one beside it.
         engine = sa.create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, hide_parameters=True)
         self._core = engine.connect()
 
@@ -78,6 +79,7 @@ class Database:
                     raise
             # 2. Each behind its own savepoint: slower, and only when one of them is known to fail.
             answers = []
+            # The first try has left nothing: its transaction was rolled back as a whole.
             with self._transaction(writes=True):
                 for operation in operations:
                     try:
@@ -173,6 +175,7 @@ def open_file(
         database = Database(connect(path))
     try:
         database.wait_for_locks(busy)
+        # Before the tables are changed: the steps would write into a damaged file, and make more of it unreadable.
         database.check()
         database.migrate()
     except BaseException as exc:

@@ -93,6 +93,7 @@ class SessionStore(Writer):
 
         ``first`` is the message that the turn answers; of one that runs already, ``others`` come in addition.
         """
+        # One operation: a kill between two of them would leave a turn of which a part is run again.
         parts = operations.Started(first), *(operations.Started(other, first) for other in others)
         await self.submit(operations.StartedTogether(parts))
 
@@ -310,6 +311,7 @@ class SessionStore(Writer):
         """Return an id for a decision or a rule, greater than all before it in this process."""
         # Milliseconds and chance, as snowflakes have a worker there: a clock that was set back repeats no id.
         drawn = (max(0, int((self._now() - DISCORD_EPOCH) * 1000)) << 22) | secrets.randbits(22)
+        # Greater than the last one also within a millisecond, where chance alone decides.
         self._last_id = max(self._last_id + 1, drawn)
         return self._last_id
 

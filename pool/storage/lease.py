@@ -249,6 +249,7 @@ async def _acquire(
                     return Lease(epoch, began, limits.usable, clock)
             waiting = LeaseWait(seen.holder if seen else "")
         except LeaseTrouble as exc:
+            # At the start alone: a database that has answered was in order, and a person may be putting it right.
             if isinstance(exc, LeaseRefused) and not answered:
                 raise
             waiting = LeaseWait(seen.holder if seen else "", str(exc))
@@ -269,6 +270,7 @@ async def _renew_until_lost(current: _CurrentSession, lease: Lease, limits: Leas
     """Renew the lease until it is lost."""
     pause, trouble = limits.renew, ""
     while True:
+        # Never past its end, so that its loss is noticed when it happens.
         await anyio.sleep(max(0.0, min(pause, lease.left)))
         began = clock()
         # In this order: of a process that stood still, a renewal now would come too late, even if it succeeded.
@@ -284,6 +286,7 @@ async def _renew_until_lost(current: _CurrentSession, lease: Lease, limits: Leas
         if not ours:
             lease.lose("another bot took over")
             break
+        # Looked at again: an answer that came after the end does not bring the lease back.
         if not lease.held():
             break
         lease.renewed(began)

@@ -130,6 +130,7 @@ class FileLedger:
             except StorageFault as fault:
                 self._degrade(fault)
                 return self._remember(operations)  # all of them: the transaction left nothing in the file
+        # Remembered first: a try that succeeds brings these to the file with all the others.
         answers = self._remember(operations)
         # Not at every call: each try costs the wait for a lock, and the others queue up behind it.
         if self._clock() >= self._tried + self._limits.retry_pause:
@@ -141,6 +142,7 @@ class FileLedger:
         now = self._clock()
         if self._file is None:
             self._recover()
+            # Still: the try has just failed.
             if self._standby is not None:
                 # Memory has no room for what a disk may take.
                 self._standby.apply([old_transcripts(self._limits, self._now())])
@@ -181,6 +183,7 @@ class FileLedger:
         if self._file is not None:
             try:
                 self._file.copy_to(self._standby)
+                # A copy of a damaged file is as damaged: it is read through before it counts for what the file knew.
                 self._standby.check()
                 self._complete = True
             except StorageFault as unread:
@@ -223,6 +226,7 @@ class FileLedger:
         except StorageFault as fault:
             self._say(fault)
             return
+        # It was opened with a shorter wait, since the others queue up behind each try.
         file.wait_for_locks(self._limits.busy)
         self._standby.close()
         self._file, self._standby, self._fault, self._replaced = file, None, "", False

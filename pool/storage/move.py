@@ -54,6 +54,7 @@ def copy(source: sa.Connection, target: sa.Connection, identity: str | None = No
     if target.dialect.name == "postgresql":
         for key in _NUMBERED:
             # What is counted up from now on comes after what was copied.
+            # `False` below: this number is the next one, and not the last one that was used.
             last = sa.select(func.coalesce(func.max(key), 0) + 1).scalar_subquery()
             target.execute(sa.select(func.setval(func.pg_get_serial_sequence(key.table.name, key.name), last, False)))
         if identity is not None:

@@ -243,11 +243,13 @@ _COUNTED = {"preserve_rowcount": True}
 _KNOWN_COLUMNS = [_P.message_id, _P.thread_id, _P.channel_id, _P.author_id, _P.payload]
 
 # Parameters that take part in SET must not be named as the columns are.
+# A row that is there stays as it is: another copy of a message must not open its prompt again (O1).
 _ACCEPT = Upsert(PROMPTS)
 # What was started was sent as it was: the text that is kept must be the one that the agent got.
 _AMEND = sa.update(PROMPTS).where(_UNFINISHED, _P.outcome.is_(None), _P.started.is_(False)).values(payload=_TEXT)
 _STARTED = sa.update(PROMPTS).where(_UNFINISHED).values(started=True, turn=_TURN_OF)
 _SHOWN = sa.update(PROMPTS).where(_UNFINISHED).values(shown=bindparam("ids"))
+# With another outcome nothing changes: a message ends once (O1), also if its end is reported again after a kill.
 _SAVE_PENDING_REPLY = (
     sa.update(PROMPTS)
     .where(_UNFINISHED, sa.or_(_P.outcome.is_(None), _P.outcome == _HOW))
@@ -260,6 +262,7 @@ _FINISH = (
     .values(
         outcome=func.coalesce(_P.outcome, _HOW),
         finished_at=bindparam("at"),
+        # What people wrote is kept no longer than somebody may ask for it again.
         payload=sa.case((bindparam("keep", type_=sa.Boolean), _P.payload), else_=None),
         reply=None,
         shown="",
@@ -335,6 +338,7 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             return transcripts.answer(connection, operation)
         case sessions.SessionQuestion():
             return sessions.answer(connection, operation)
+        # After its own kinds above: this fits all of them.
         case Question():
             return _answer(connection, operation)
         # 3. All other changes.
@@ -360,6 +364,7 @@ def _change(connection: sa.Connection, operation: Operation[Any]) -> None:
             connection.execute(_FINISH, values)
         case Bind():
             _bind(connection, operation)
+        # The row to keep before the id to forget: the pattern below fits both.
         case Notice(_, KeptNotice() as notice):
             connection.execute(_KEEP_NOTICE.on(connection), asdict(notice))
         case Notice(thread_id):
@@ -421,6 +426,7 @@ def _prune(connection: sa.Connection, prune: Prune) -> int:
         rows = sa.select(taken).where(may_go).subquery()
         beyond = sa.select(func.count()).select_from(rows).where(rows.c.taken > prune.bytes_kept)
         too_much = connection.execute(beyond).scalar_one()
+    # Each of the three counts from the oldest row on, so the largest one covers the others.
     due = min(prune.step, max(surplus, too_old, too_much))
     oldest = sa.select(key).where(may_go).order_by(age, key).limit(due)
     connection.execute(sa.delete(prune.table).where(key.in_(oldest)))

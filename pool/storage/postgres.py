@@ -104,9 +104,11 @@ class Postgres:
         self._engine = sa.create_engine(
             "postgresql+psycopg://",
             creator=self._connect,
+            # After a fault a connection is thrown away, and never handed out again.
             poolclass=NullPool,
             hide_parameters=True,
             use_native_hstore=False,
+            # Whatever the server's own is: `_mark` waits for a row of another transaction, and has to see it then.
             isolation_level="READ COMMITTED",
         )
 
@@ -166,6 +168,7 @@ class Postgres:
                 return answers
             answers = carry_out()
             if number is not None:
+                # Before the commit, whose answer may be lost: then the next try returns these.
                 self._committing = number, answers
         return answers
 
@@ -220,6 +223,7 @@ class Postgres:
         return self._core
 
     def _connect(self) -> psycopg.Connection[Any]:
+        # Without a transaction until all is set: settings that are made in one go with its rollback.
         raw = _Connection.connect(**connection_arguments(self._url, self._limits), autocommit=True)
         try:
             raw.patience = self._limits.statement * _GRACE
@@ -296,6 +300,7 @@ def _one_by_one(core: sa.Connection, operations: Sequence[Operation[Any]]) -> li
             with core.begin_nested():
                 answers.append(Answer(perform(core, operation)))
         except OWN_FAULTS as exc:
+            # The server's own trouble is not this operation's: all of them come again.
             if is_fault(exc):
                 raise
             answers.append(Answer(error=exc))

@@ -149,6 +149,7 @@ class PostgresLeaseSession:
                 self._close_unless_busy()
 
     def _close_unless_busy(self) -> None:
+        # Not under a call that is still using it: its thread closes the connection when that has ended.
         if self._busy.acquire(blocking=False):
             try:
                 self._connection.close()
@@ -190,6 +191,7 @@ class PostgresLeaseSession:
             known = {"epoch": seen.epoch, "renewals": seen.renewals, "released": seen.released}
             row = self._connection.execute(_TAKE, given | known).fetchone()
         if row is None:
+            # Somebody else was quicker, and could not renew from a new session while this one has the lock.
             self._unlock()
             return None
         return int(row[0])
@@ -237,6 +239,7 @@ class _Opening:
             connection = psycopg.connect(**_arguments(self._url, self._limits))
         session = PostgresLeaseSession(connection, self._url, self._limits, self._former)
         with self._decided:
+            # Under the lock, either the opener finds the session here, or this finds that the opener has given up.
             self._session = session
             if self._abandoned:
                 session.drop()

@@ -55,6 +55,7 @@ def connection_arguments(url: str, limits: StorageLimits) -> dict[str, Any]:
     """
     given = _understood(url)
     ours: dict[str, Any] = {
+        # libpq takes no less.
         "connect_timeout": max(2, int(limits.connect)),
         "keepalives": 1,
         **_KEEPALIVES,
@@ -114,6 +115,7 @@ _LASTING_CODES: Final = frozenset({"42501", "42P07", "42703"})
 """What a person has to mend, where it is found at the start."""
 
 _OF_A_STATEMENT: Final = frozenset({"0A", "21", "22", "23", "42", "54"})
+# Of the same class, but about rights and tables, which keep every other statement from working, too.
 _NOT_OF_A_STATEMENT: Final = frozenset({"42501", "42P01", "42703", "42P07"})
 
 OWN_FAULTS = (sa.exc.SQLAlchemyError, psycopg.Error, ValueError, TypeError, OverflowError)

@@ -55,6 +55,7 @@ def opened(path: Path, *, in_use: bool) -> Iterator[sqlite3.Connection]:
         return
     with tempfile.TemporaryDirectory(prefix="weft-state-") as directory:
         copy = Path(directory) / path.name
+        # Not the -shm, which SQLite makes anew from the log.
         for suffix in ("", "-wal"):
             if database.beside(path, suffix).exists():
                 shutil.copyfile(database.beside(path, suffix), database.beside(copy, suffix))

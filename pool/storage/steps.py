@@ -262,6 +262,7 @@ def migrate(connection: sa.Connection) -> None:
     """
     with connection.begin():
         done = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    # Looked at before the first step, which would build on tables that are not there.
     if done:
         _expect(connection, OLDEST_TABLES)
     for number, step in enumerate(STEPS[done:], done + 1):

@@ -40,6 +40,7 @@ class _EscapedText(sa.types.TypeDecorator[str]):
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
         if value is None or _ESCAPE not in value:
             return value
+        # The escape last: put back earlier, it could become a U+0000 together with a "0" behind it.
         return value.replace(f"{_ESCAPE}0", _ZERO).replace(f"{_ESCAPE}1", _ESCAPE)
 
 
@@ -47,6 +48,7 @@ TEXT: sa.types.TypeEngine[str] = sa.Text().with_variant(_EscapedText(), "postgre
 
 
 def _key(name: str) -> sa.Column[int]:
+    # The ids come from outside: a row without one is a fault, and no reason to count one up.
     return sa.Column(name, SNOWFLAKE, primary_key=True, autoincrement=False)
 
 

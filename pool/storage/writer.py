@@ -131,6 +131,7 @@ class Writer:
                 await self._in_thread(self._ledger.close)
         finally:
             self._ended.set()
+            # However the writer ended, nobody is left waiting for an answer.
             while self._inbox:
                 waiting = self._inbox.popleft()
                 waiting.answer = Answer(error=StoreClosed())
@@ -140,6 +141,7 @@ class Writer:
         log.error(event, reason=str(reason), waiting=len(self._inbox))
 
     async def _work(self) -> None:
+        # Closing ends it only once the inbox is empty: what was handed in before is written.
         while self._inbox or not self._closing:
             if self._inbox:
                 await self._write()
@@ -166,11 +168,13 @@ class Writer:
             await self._ended.wait()
             return
         log.error("store.close_timed_out", waiting=len(self._inbox))
+        # Before the cancel: the thread that is left to itself sees by this that it has to close the ledger.
         self._abandoned = True
         self._scope.cancel()
 
     async def _write(self) -> None:
         batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), self._limits.batch))]
+        # Counted while they are neither in the inbox nor in the storage, or `behind` would say that all is written.
         self._in_hand = len(batch)
         try:
             # One transaction for all: what costs is the sync at its end.
@@ -195,6 +199,7 @@ class Writer:
                 left = self._patience - self._clock()
                 if left <= 0:
                     raise _GivenUpError(str(fault)) from fault
+                # No await since the look at the patience, or a call of `leave` in between would wake nobody.
                 self._hurry = anyio.Event()
                 with anyio.move_on_after(min(pause, left)):
                     await self._hurry.wait()

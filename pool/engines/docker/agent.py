@@ -71,6 +71,7 @@ class _Stdin(anyio.abc.ByteSendStream):
     async def aclose(self) -> None:
         """End the agent's input; its output goes on."""
         if not self._ended:
+            # Noted before the wait: nothing may be sent after the end of the input.
             self._ended = True
             # It may have closed its end before us; or it reads nothing, and somebody still waits to send.
             with suppress(*_CLOSED, anyio.BusyResourceError):
@@ -192,6 +193,7 @@ class DockerAgent:
             return False
         self._exit = ended
         self._ended.set()
+        # Last: whoever sees the end of the stream asks at once how the agent ended.
         self._stdout.understood.set()
         log.info("agent.ended", place=self.place, how=ended.describe())
         return True
@@ -235,6 +237,7 @@ class DockerAgent:
             state = {"Status": "removing"} if fault.missing else {}
         if state.get("OOMKilled"):
             return "OOMKilled"
+        # Our own removal is not reported as somebody's deletion.
         if state.get("Status") in ("removing", "dead") and not self._stopping.under_way:
             return _DELETED
         return ""
@@ -329,12 +332,14 @@ class DockerAgent:
             raise AgentExited(await self._gone(fault)) from fault
         finally:
             head, _, output = bytes(taken[STDOUT]).partition(b"\n")
+            # It was cut off, by its time, by a limit or by a cancel, and may still run.
             if code is None:
                 await self._end_command(head.decode(errors="replace"))
         return CommandResult(code, output[:limit], bytes(taken[STDERR][:limit]))
 
     async def _gone(self, fault: DockerFault) -> AgentExit:
         """Return how the agent ended, when a call says that it has."""
+        # A call fails a moment before the end that it failed by is known.
         with anyio.move_on_after(_SETTLE):
             return await self.wait()
         return AgentExit(None, self._tail.text(), reason=fault.message, unreachable=True)

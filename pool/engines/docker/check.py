@@ -87,6 +87,7 @@ async def _image(client: DockerClient, settings: DockerSettings) -> list[EngineF
 
 async def _container(client: DockerClient, settings: DockerSettings) -> list[EngineFinding]:
     """Start a container as an agent's, and look whether it may write where the volumes are."""
+    # An image that is still to be fetched has its line already, and nothing can be started of it.
     with suppress(DockerFault):
         await client.image(settings.image)
         return await _try_container(client, settings)

@@ -46,6 +46,7 @@ class PodInput(anyio.abc.ByteSendStream):
         try:
             await self._stream.send(item)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            # It comes: `follow` finds out how the agent ended, or gives up, within its own bounds.
             await self._ended.wait()
             raise
 
@@ -154,6 +155,7 @@ class KubernetesAgent:
             tasks.start_soon(self._cut_when_over)
             await self._stream.ended.wait()
             await self._settle()
+            # Only now: whoever reads the end asks at once how the agent ended.
             self._stream.stdout.end()
             tasks.cancel_scope.cancel()
 
@@ -183,6 +185,7 @@ class KubernetesAgent:
     async def _settle(self) -> None:
         """Find out how the agent ended, now that its connection has; one that runs on after that is lost."""
         trouble = ""
+        # Whoever stops the agent waits for the cluster's word with bounds of its own.
         if not self._stop_began:
             self._patience.deadline = anyio.current_time() + self._times.settle
         with self._patience:
@@ -216,6 +219,7 @@ class KubernetesAgent:
 
     def _end(self, ended: AgentExit) -> None:
         if self._exit is None:
+            # Only the first word counts: what is seen later may be our own removal.
             self._exit = ended
             log.info("pod.ended", pod=self.name, node=self.node, how=ended.describe())
             self._ended.set()

@@ -45,6 +45,7 @@ class HeldBytes(anyio.abc.ByteReceiveStream):
         """Hold what was just said; waits for room before, and drops it once nobody reads any more."""
         # This wait holds up the connection's reader, and by that the server and the agent.
         while len(self._bytes) >= _HELD and not self._over:
+            # No await between the look and the new event, or room that is made in between wakes nobody.
             self._room = anyio.Event()
             await self._room.wait()
         if not self._over:
@@ -64,6 +65,7 @@ class HeldBytes(anyio.abc.ByteReceiveStream):
                 raise anyio.EndOfStream
             self._news = anyio.Event()
             await self._news.wait()
+        # Before the bytes are taken: a cancel after that would lose them.
         await anyio.lowlevel.checkpoint_if_cancelled()
         data = bytes(self._bytes[:max_bytes])
         del self._bytes[:max_bytes]
@@ -170,6 +172,7 @@ class PodStream:
 
     def _take_pong(self, payload: bytes) -> None:
         # Frames are read in order: what was sent before this ping has been read, too.
+        # The payload is ours, how much had been sent; from elsewhere it may be anything.
         if payload.isdigit():
             self._read = max(self._read, int(payload))
             self._was_read.set()
@@ -223,6 +226,7 @@ class PodStream:
         """Tell the container the end of its input; with v4 that ends all the rest, too."""
         if self._input_over or self.ended.is_set():
             return
+        # Before it is sent: a sender that is in the middle of its frames stops at the next one.
         self._input_over = True
         if self.can_end_input:
             await self._send(bytes([_CLOSE, STDIN]))

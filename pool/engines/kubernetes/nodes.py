@@ -88,6 +88,7 @@ class Nodes:
                 await self._api.request("GET", f"{path}/log", query=query, retry=False)
         except ApiError as exc:
             if exc.status == FORBIDDEN:
+                # So it will be next time: a lost node then shows by its connections, a minute later.
                 self._may_ask = False
             if 0 < exc.status < _SERVER_ERROR:
                 return True

@@ -93,8 +93,8 @@ class PodStart:
             AgentSpawnError: the cluster refuses one of them.
         """
         if self._settings.volume.new_claim is not None:
-            path = CLAIMS
-            await self._post(run, path, claim_manifest(self._spec, self._settings), "to make a claim")
+            await self._post(run, CLAIMS, claim_manifest(self._spec, self._settings), "to make a claim")
+        # Before the answer: a request that is cut off may have made the pod all the same.
         self.asked = True
         body = pod_manifest(self.seen.name, self._spec, self._settings, run, avoid=avoid, limits=StopLimits())
         made = await self._post(run, PODS, body, "to make pods")

@@ -50,6 +50,7 @@ class SeenPod:
         """Take in what the API has just reported; another pod of the same name means that ours is gone."""
         if self.uid and uid_of(pod) != self.uid:
             self.went()
+        # What is gone stays gone: an older word of the watch may come late.
         elif not self.gone:
             self.pod = pod
             self._wake()
@@ -79,6 +80,7 @@ class SeenPod:
             self.went()
 
     def _wake(self) -> None:
+        # Set and replaced in one step: who waits from here on waits for the next change.
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -99,6 +101,7 @@ async def remove(api: KubeApi, seen: SeenPod, *, grace: int, within: float) -> b
         try:
             await api.request("DELETE", f"{PODS}/{seen.name}", options)
         except ApiError as exc:
+            # A conflict: another pod has the name, so ours is gone.
             if exc.status in (NOT_FOUND, CONFLICT):
                 seen.went()
         while not seen.gone:

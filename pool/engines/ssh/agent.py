@@ -186,11 +186,13 @@ class SshAgent:
     async def _stop(self, limits: StopLimits) -> StopReport:
         started, was = anyio.current_time(), self.exit()
         # 1. The end of its input, at which the script ends all of it by the limits that it was started with.
+        # Whether we wait at least as long as the script needs by itself.
         patient = limits.eof >= SCRIPT_LIMITS.eof and limits.term >= SCRIPT_LIMITS.term
         if was is None:
             with anyio.move_on_after(limits.eof), suppress(*CLOSED):  # it may have closed its end before us
                 await self.stdin.aclose()
             await self._until_over(limits.eof + (limits.term + limits.kill + _DRAIN if patient else 0.0))
+        # The agent ended by itself, and the script is still ending what it has left.
         elif not was.unreachable:
             await self._until_over(limits.term + limits.kill + _DRAIN)
         # 2. Sooner than the script would, if we are to wait for less than it does, and where it does not answer.
@@ -215,6 +217,7 @@ class SshAgent:
             seconds=round(report.seconds, 2),
             gone=gone,
         )
+        # Once, as `SingleStop` has this run once: a leftover that was reported twice would be ended twice.
         self._on_stopped(self, gone)
         return report
 

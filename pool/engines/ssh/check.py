@@ -25,10 +25,9 @@ def _program(spec: LaunchSpec) -> str:
 
 def missing_files(settings: SshSettings) -> list[EngineFinding]:
     """Return which files of the settings are not there: ssh says so of none of them, and does without."""
-    named = {name: getattr(settings, name) for name in ("identity_file", "known_hosts", "config_file")}
     fix = "correct the path, or leave the setting out"
     return [
-        _wrong(f"{name}: there is no file {path}", fix) for name, path in named.items() if path and not _there(path)
+        _wrong(f"{name}: there is no file {path}", fix) for name, path in settings.files().items() if not _there(path)
     ]
 
 

@@ -92,6 +92,7 @@ class SshConnection:
         Raises:
             SshFailure: there is none.
         """
+        # By the nonce, which nothing that a login prints can have in it.
         begin, seen = b"\x1e" + self.nonce.encode() + b" ", b""
         with suppress(*CLOSED):
             # Bounded, as a login may print for ever.
@@ -285,6 +286,7 @@ class SshClient:
                 return connection, await connection.greeting()
             except BaseException as exc:
                 if isinstance(exc, SshFailure):
+                    # Before it is closed, which takes its words away.
                     exc.busy = is_busy(connection.words())
                 await connection.close()
                 raise

@@ -30,6 +30,7 @@ def private_directory() -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield directory
     finally:
+        # While it is still locked, or another engine would take it for one that was left.
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
 

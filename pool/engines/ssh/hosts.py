@@ -138,5 +138,6 @@ class Homes:
             raise
         for directory, thread in asked.items():
             nodes = [node for node, directories in have.items() if directory in directories]
+            # An agent of it may have been started meanwhile: where that is, is certain.
             if thread not in self._known:
                 self.note(thread, nodes[0] if len(nodes) == 1 else "")
