@@ -61,6 +61,7 @@ def open_admin(common: Path, name: str, *, make: bool = False) -> int:
 
 def write(fd: int, name: str, text: str) -> None:
     """Put a file in place at once, durably, if it does not say that already."""
+    # Whatever lies there: a link must not lead us elsewhere, nor a pipe hold us.
     with suppress(OSError), os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=fd)) as file:
         if file.read(len(text) + 1) == text:
             return
@@ -70,6 +71,7 @@ def write(fd: int, name: str, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        # A rename takes the place of a link, and never follows one.
         os.rename(beside, name, src_dir_fd=fd, dst_dir_fd=fd)
     except OSError:
         with suppress(OSError):
@@ -85,6 +87,7 @@ def describe(common: Path, name: str, directory: Path, checked_out: str) -> None
         write(fd, "locked", _LOCKED)
         write(fd, "commondir", "../..\n")
         write(fd, "gitdir", f"{directory}/.git\n")
+        # Last, since by it the work tree is known to be there; and what the agent has checked out stays so.
         if not _is_there("HEAD", fd):
             write(fd, "HEAD", f"{checked_out}\n")
     finally:
@@ -133,6 +136,7 @@ def set_modules_aside(common: Path, name: str) -> None:
         except NotADirectoryError as exc:
             raise Unreadable(LINK) from exc
         try:
+            # Under a new name each time: those of an earlier work tree may be kept already.
             os.rename("modules", f"{name}-modules-{secrets.token_hex(4)}", src_dir_fd=fd, dst_dir_fd=kept)
         finally:
             os.close(kept)
@@ -213,6 +217,7 @@ def delete_entry(
     if stopped():
         raise Stopped
     try:
+        # Tried, and not looked at before: an agent can exchange a file for a link between a look and the deed.
         os.unlink(name, dir_fd=fd)
     except FileNotFoundError:
         return
@@ -221,6 +226,7 @@ def delete_entry(
 
 
 def _delete_directory(fd: int, name: str, root: int | None, stopped: Callable[[], bool], depth: int) -> None:
+    # Each level holds a descriptor and a frame: what lies deeper is moved up, and goes in another round.
     if depth >= _DEEP and root is not None:
         os.rename(name, f"deep.{secrets.token_hex(8)}", src_dir_fd=fd, dst_dir_fd=root)
         return
@@ -235,6 +241,7 @@ def _delete_directory(fd: int, name: str, root: int | None, stopped: Callable[[]
 
 def _open_up(fd: int, name: str) -> int:
     """Open a directory that its owner may have closed to itself, as caches do with theirs."""
+    # By a descriptor that needs no right to read, and changed by that: whatever has the name by now is left alone.
     path = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
     try:
         if os.fstat(path).st_mode & 0o700 != 0o700:

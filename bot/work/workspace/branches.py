@@ -31,6 +31,7 @@ def branch_name(title: str, thread_id: int, taken: Collection[str]) -> str:
     """
     # Where a branch has the name of a directory, nothing fits below it.
     files = {name.casefold() for name in taken}
+    # Regardless of case, as some disks can't tell two such names apart.
     prefix = next((one for one in _PREFIXES if one not in files), f"{_PREFIXES[0]}-{_short(thread_id, 6)}")
     slug = _slug(title)
     for digits in range(3, 32):

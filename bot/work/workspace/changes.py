@@ -17,7 +17,7 @@ import structlog
 
 from acp.snapshot import Diff, TurnSnapshot
 from bot.recent import RecentMap
-from bot.reply.changes import Changes, changes_message, reported_changes
+from bot.reply.changes import changes_message, reported_changes
 from bot.reply.sanitise import inline_code
 from bot.work.files.handouts import Place
 from bot.work.ports import Answer
@@ -148,6 +148,7 @@ class WorkspaceChanges:
 
     async def begin(self, thread_id: int, lease: SessionLease, look: Look) -> None:
         """Keep where a thread begins if this is the start of its first session; its prompt is to follow."""
+        # Noted before the wait: a session that is opened meanwhile is not the thread's first.
         known = thread_id in self._begun
         self._begun.put(thread_id, None)
         if lease.how == "new" and not lease.lost and not known:
@@ -183,6 +184,7 @@ class WorkspaceChanges:
                 with anyio.fail_after(LIMIT):
                     if tree is not None:
                         return await self._compare_tree(tree)
+                    # Within the limit: the wait for a place counts as the answer's, too.
                     async with self._at_once:
                         found = await self._compare(thread_id, place)
                 if found is not None:
@@ -227,20 +229,17 @@ class WorkspaceChanges:
 
     async def _as_reported(self, thread_id: int, running: Iterable[TurnSnapshot], why: str) -> Answer:
         known = self._reported.get(thread_id) or Reported()
+        # A copy: what running turns have reported is kept once they are over, and not twice.
         reported = Reported(list(known.diffs), known.cut)
         for snapshot in running:
             reported.add(snapshot)
         if not reported.diffs:
             return Answer(NO_REPORTS.format(why=why), accepted=True)
-        changes = await anyio.to_thread.run_sync(_as_changes, reported.diffs)
+        changes = await anyio.to_thread.run_sync(reported_changes, reported.diffs, git.MOST_BYTES)
         notes = [REPORTED.format(why=why)]
         notes += [f"{reported.cut:,} older or larger changes are not kept."] if reported.cut else []
         text, file = changes_message(changes, "by the agent's tools", notes)
         return Answer(text, accepted=True, file=file)
-
-
-def _as_changes(diffs: Sequence[Diff]) -> Changes:
-    return reported_changes(diffs, git.MOST_BYTES)
 
 
 def _notes(found: Comparison, began: str | None) -> list[str]:

@@ -65,6 +65,7 @@ def checkouts_of(ref: str, threads: Path, repository: Repository) -> list[Reposi
 
 
 def _first(common: Path) -> Repository | None:
+    # A bare repository has no work tree of its own.
     return Repository(common.parent, common, common) if common.name == ".git" else None
 
 
@@ -146,6 +147,7 @@ async def changes_between(git: Writer, old: str, new: str) -> list[Change]:
     Raises:
         Refused: they are too many.
     """
+    # Without renames: each path is judged by itself, a removal here and a new file there.
     listed = await git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", old, new, most=MOST_OUTPUT)
     if listed.cut:
         raise Refused("too many files are different")
@@ -168,10 +170,12 @@ async def at_checkout(lock: IndexLock, head: str, journal: Journal) -> AsyncIter
     """Give a git for a work tree whose index is locked by us, with a copy of that index."""
     checkout = lock.repository
     async with writing(checkout, head, checkout.root, trusted=journal.entry.trusted) as git:
+        # Git would use the work tree's own index there, which is locked, by us.
         if git.trusted:
             index = git.directory / "index"
             await anyio.to_thread.run_sync(shutil.copy2, checkout.private / "index", index)
             git.environment["GIT_INDEX_FILE"] = str(index)
+        # The journal counts as at work until the last process of git has ended.
         git.inherited = (journal.fd,)
         yield git
 
@@ -198,6 +202,7 @@ async def check_movable(git: Writer, checkout: Repository, commits: tuple[str, s
     blocked, directories = await anyio.to_thread.run_sync(_in_the_way, checkout.root, added, removed)
     for path in directories:
         # What is ignored counts too: git would overwrite that.
+        # One byte tells that there is something.
         inside = await git.run("ls-files", "-z", "--others", "--", f":(top,literal){os.fsdecode(path)}", most=1)
         blocked += [path] if inside.data else []
     if blocked:
@@ -269,6 +274,7 @@ async def restore(git: Writer, checkout: Repository, old: str, new: str, target:
     entries.sort(key=lambda entry: not entry.startswith(_ABSENT.encode()))
     await git.run("update-index", "-z", "--index-info", given=b"".join(entries))
     await git.run("update-index", "-q", "--refresh", codes=(0, 1))
+    # From what is there now, whichever of the two that is at each path, git gets to the target by itself.
     current_tree = (await git.run("write-tree")).data.decode().strip()
     await move(git, current_tree, target)
     return foreign
@@ -285,6 +291,7 @@ async def _as_in(git: Writer, checkout: Repository, sides: Sequence[tuple[bytes,
     there = [(path, side) for path, side in sides if not side.absent]
     same = {path for path, side in sides if side.absent and path in gone}
     if there:
+        # Compared by git, which knows of line ends and modes; in an index beside ours, which stays as it is.
         variables = {"GIT_INDEX_FILE": str(git.directory / "compared")}
         await git.run("read-tree", "--empty", variables=variables)
         given = b"".join(_entry(path, side) for path, side in there)
@@ -333,6 +340,7 @@ def _drop_begun(root: Path, path: bytes, blobs: Sequence[bytes]) -> bool:
             return False  # a link, or a file where a directory was: somebody's
         with os.fdopen(file, "rb") as begun:
             data = begun.read(MOST_OUTPUT + 1) if stat.S_ISREG(os.fstat(file).st_mode) else None
+        # Git writes from the beginning: whatever else is in it is somebody's work.
         if data is None or not any(len(data) < len(blob) and blob.startswith(data) for blob in blobs):
             return False
         os.unlink(name, dir_fd=fd)

@@ -92,6 +92,7 @@ async def commit(tree: WorkTree, message: str, asked_by: str, *, journals: Path)
     """
     repository = await repository_of(tree)
     async with lock_of(repository):
+        # First what a kill cut off: its locks would be in our way, and its files look like changes.
         await recover_merges(journals, repository)
         for _ in range(_TRIES):
             with suppress(_Moved), explained():
@@ -120,6 +121,7 @@ async def _commit(tree: WorkTree, repository: Repository, message: bytes, journa
         left_out = await _take_everything(git, head)
         made = (await git.run("write-tree")).data.decode().strip()
         before = (await git.run("rev-parse", f"{head}^{{tree}}")).data.decode().strip()
+        # The end of a merge is a commit even if it changes no file.
         if made == before and not standing.merging:
             raise Refused(_nothing(left_out))
         parents = [word for parent in (head, *standing.merging.split()) for word in ("-p", parent)]
@@ -181,7 +183,10 @@ async def _put(git: Writer, entry: Entry, lock: IndexLock, index: bytes, journal
     git.inherited = (journal.fd,)
     try:
         with anyio.fail_after(CHANGE_LIMIT):
+            # Index before branch: killed in between, the changes are staged. The other way round they would look undone
+            # (W4).
             await anyio.to_thread.run_sync(_exchange, git, lock, index)
+            # Git compares: the branch is moved only if it is still where it was.
             await git.run("update-ref", "--no-deref", entry.ref, entry.new, entry.old)
             await anyio.to_thread.run_sync(end_merge, lock.repository, entry.merging)
     except GitFailed as exc:
@@ -196,6 +201,7 @@ async def _put(git: Writer, entry: Entry, lock: IndexLock, index: bytes, journal
             await anyio.to_thread.run_sync(lock.release)
         except OSError:
             log.exception("lock.not_released", directory=str(lock.repository.root))
+            # The journal goes after the lock, or nothing would say whose a lock is that stays.
             journal.leave()  # the next start has another try
         else:
             await anyio.to_thread.run_sync(journal.end)
@@ -203,6 +209,7 @@ async def _put(git: Writer, entry: Entry, lock: IndexLock, index: bytes, journal
 
 def _exchange(git: Writer, lock: IndexLock, index: bytes) -> None:
     lock.take()
+    # Compared under the lock: before that, somebody's git could still change it.
     if read_index(lock.repository) != index:
         raise _Moved
     lock.place(git.directory / "index")

@@ -200,6 +200,7 @@ class Git:
             stderr=subprocess.PIPE,
             cwd=self._workspace,
             env={**self.environment, **(variables or {})},
+            # A group of its own, so that what git starts ends with it.
             start_new_session=True,
             pass_fds=self.inherited,
         )
@@ -286,6 +287,7 @@ async def set_up(directory: Path, repository: Repository, head: str | None, *, i
 async def take_over(git: Git, names: re.Pattern[str]) -> None:
     """Have git go by those settings of a repository that decide how files compare, and no others."""
     directory = git.directory
+    # Without includes, which could name any file of this machine.
     listed = await git.run("config", "--file", str(directory / "theirs"), "--no-includes", "-z", "--list")
     taken = [entry.split("\n", 1) for entry in listed.data.decode(errors="replace").split("\0")]
     lines = [
@@ -298,6 +300,7 @@ async def take_over(git: Git, names: re.Pattern[str]) -> None:
 
 
 def _set_up(directory: Path, repository: Repository, head: str | None, index: bool) -> None:
+    # Before anything of it is read.
     check_own(repository)
     objects = str((repository.common / "objects").absolute())
     if "\n" in objects:
@@ -356,6 +359,7 @@ async def _listen(process: anyio.abc.Process, said: bytearray) -> None:
     assert process.stderr is not None
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async for chunk in process.stderr:
+            # Read to its end although little is kept: git would wait for ever with a full pipe.
             said += chunk[: _STDERR - len(said)]
 
 
@@ -432,6 +436,7 @@ def new_files(workspace: Path, names: Sequence[bytes]) -> tuple[list[tuple[bytes
     room = MOST_NEW_BYTES
     for name in names:
         try:
+            # Of a link itself: what it leads to may be anywhere.
             found = os.lstat(os.path.join(os.fsencode(workspace), name))  # noqa: PTH118  names are bytes
         except OSError:
             continue  # it has just gone

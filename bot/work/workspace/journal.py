@@ -44,6 +44,7 @@ class Refused(Unreadable):
 
 # --- one at a time ----------------------------------------------------------------------------------------------------
 
+# Weak: a lock is gone once nobody holds it or waits for it.
 _locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
 
@@ -258,9 +259,11 @@ class Journal:
         path, draft = directory / f"{name}.json", directory / f"{name}.tmp"
         fd = os.open(draft, _NEW | os.O_APPEND, 0o600)
         try:
+            # Locked before it has its name, or a start that looks for journals could take it for one that was left.
             fcntl.flock(fd, fcntl.LOCK_EX)
             _write(fd, json.dumps(asdict(entry)))
             draft.rename(path)
+            # A rename is on the disk only with its directory.
             _sync(directory)
         except BaseException:
             os.close(fd)
@@ -279,6 +282,7 @@ class Journal:
         """
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
+            # Before it is read: the last git of that process may still be at work, and files be changing.
             _wait_for(fd, wait)
             first, *more = path.read_text().splitlines()
             found = json.loads(first)
@@ -298,6 +302,7 @@ class Journal:
 
     def end(self) -> None:
         """Take the journal away: there is nothing to recover."""
+        # While it is still locked: nobody may begin to recover it.
         self._path.unlink(missing_ok=True)
         self.leave()
 
@@ -335,6 +340,7 @@ def _wait_for(fd: int, wait: float) -> None:
 
 def _write(fd: int, line: str) -> None:
     data = f"{line}\n".encode()
+    # A disk that has just filled up takes a part.
     if os.write(fd, data) != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(fd)

@@ -73,6 +73,7 @@ async def keep(git: Writer, tree: WorkTree, content: str | None, parents: Sequen
         int(name) for name in (line.removeprefix(prefix) for line in listed.data.decode().split()) if name.isdigit()
     ]
     reference = f"{prefix}{max(numbers, default=0) + 1}"
+    # With all zeros git makes it only if there is none: what is kept is never replaced.
     await git.run("update-ref", "--no-deref", reference, commit, "0" * len(commit))
     return reference
 

@@ -155,6 +155,7 @@ async def _make(ground: Ground, start: str | None) -> Made:
     if there:
         await complete(ground, head)
         return Made(await _base_commit(ground, head), made=False)
+    # In this order: what only the repository knows is kept before it is taken away.
     await rescue(ground)
     await in_thread(admin.forget_state, ground.place.common, ground.name)
     await in_thread(_describe, ground, head)
@@ -194,6 +195,7 @@ async def _begin_branch(ground: Ground, start: str | None) -> str:
         if found.data != b"commit\n":
             raise Unreadable(f"the commit {inline_code(commit[:12])} is not in its repository")
         try:
+            # With all zeros git makes it only if it is not there: nobody's branch is moved.
             await git.run(*arguments, commit, "0" * len(commit))
         except GitFailed as exc:
             if "exists; cannot create" in exc.said:
@@ -253,6 +255,7 @@ async def complete(ground: Ground, head: str) -> None:
     await in_thread(_check_ours, ground)
     await in_thread(_describe, ground, head)
     await in_thread(admin.write_pointer, ground.tree.directory, place.private)
+    # We hold the work tree's lock, so no git of ours is putting an index there.
     await in_thread(release_index, place.private)
     if await in_thread((place.private / "index").exists):
         return
@@ -312,6 +315,7 @@ async def _check_out(ground: Ground, head: str) -> tuple[str, ...]:
             await git.run("read-tree", "-m", "-u", head)
             await git.put_index()
         notes = await in_thread(_notes, path, tree.trusted)
+        # Last: whoever finds a directory of this name may take it for complete.
         await in_thread(path.rename, tree.directory)
     except GitFailed as exc:
         # Git does not always say why it could not write.

@@ -334,9 +334,12 @@ async def _change(
             theirs.append(one)
         git.inherited = (journal.fd,)
         if locks:
+            # Written before the first file changes: only then has a recovery anything to take back.
             await anyio.to_thread.run_sync(journal.touch)
+        # Files before branch: the branch says whether a recovery goes on or back (W4).
         for one in theirs:
             await move(one, entry.old, entry.new)
+        # One transaction: the base and the note of a squash move together, or neither does.
         given = "\n".join(("start", *moves, "prepare", "commit", ""))
         await git.run("update-ref", "--no-deref", "--stdin", given=given.encode())
         for lock, one in zip(locks, theirs, strict=True):

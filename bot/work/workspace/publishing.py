@@ -181,7 +181,9 @@ async def _push(git: Writer, tree: WorkTree, repository: Repository, remote: Rem
     else:
         environment |= {key: git.environment[key] for key in ("GIT_DIR", "GIT_OBJECT_DIRECTORY")}
     words = [word for setting in settings for word in ("-c", setting)]
+    # By its id: what was looked at is pushed, wherever the branch is by now.
     what = f"{commit}:{tree.reference}"
+    # No force of any kind, here or in the settings: what is not known here is never overwritten.
     command = [program, *words, "push", "--porcelain", "--no-signed", "--no-recurse-submodules", remote.url, what]
     try:
         with anyio.fail_after(PUSH_LIMIT):
@@ -300,6 +302,7 @@ async def _create(gh: _Gh, tree: WorkTree, remote: Remote, title: str, body: str
 
 
 def _address(url: str, remote: Remote) -> str | None:
+    # Of the very host only: it is a program that says this, and people press links.
     return url if re.fullmatch(rf"https://{re.escape(remote.host or '')}/[\w./-]+", url) else None
 
 
@@ -324,6 +327,7 @@ async def _run(command: Sequence[str], environment: Mapping[str, str], directory
             tasks.start_soon(_listen, process.stderr, err)
         code = await process.wait()
     finally:
+        # The whole group, at a good end, too: a helper that stays in the background is not wanted.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         with anyio.move_on_after(_REAP, shield=True):

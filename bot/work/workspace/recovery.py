@@ -104,6 +104,7 @@ async def _settle(journal: Journal) -> Recovered:
     for lock in locks:
         # What was not locked any more has come to its end.
         if await anyio.to_thread.run_sync(lock.held):
+            # Untouched, its work trees were only looked at: they are left as they are, and the locks go.
             if entry.kind == "merge" and journal.touched:
                 left += await _settle_checkout(journal, lock, done)
             elif done:

@@ -55,6 +55,7 @@ class Remote:
         """Return what a program said, without what is secret in the address."""
         split = urlsplit(self.url if "://" in self.url else "")
         # A name alone is a token, over https.
+        # The password alone goes, where there is one: a user's name such as `git` stands in many sentences.
         secret = split.password or (split.username if split.scheme in ("https", "http") else None)
         if secret:
             text = text.replace(secret, "…").replace(unquote(secret), "…")

@@ -14,7 +14,6 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import anyio
 import structlog
@@ -98,6 +97,8 @@ async def remove(tree: WorkTree, *, anyway: bool = False) -> Removed:
         # Last, as it may take long: what is left then goes with the next removal, or the next work tree here.
         await sweep(tree)
         with suppress(OSError):
+            # While it is held: whoever waits with this file open sees that it has gone, and makes another
+            # (`worktrees`).
             tree.beside("lock").unlink()
     log.info("work_tree.removed", directory=str(tree.directory), kept=kept, branch_gone=branch_gone)
     return Removed(kept, branch_gone)
@@ -106,6 +107,7 @@ async def remove(tree: WorkTree, *, anyway: bool = False) -> Removed:
 async def _take_away(ground: Ground, position: Position, anyway: bool) -> tuple[Finding, tuple[str, ...]]:
     """Have the directory go by the name of what is to be deleted, with everything kept."""
     tree = ground.tree
+    # Before anything is moved: most refusals come from this look.
     async with _git(ground, position, staged=True) as git:
         known = await _judge(git, ground, position, anyway)
     aside, going = tree.beside("leaving"), tree.beside(f"removing-{secrets.token_hex(4)}")
@@ -119,6 +121,7 @@ async def _take_away(ground: Ground, position: Position, anyway: bool) -> tuple[
             kept = await _keep(git, ground, there, finding) if finding.reasons else ()
         await in_thread(aside.rename, going)
     except BaseException:
+        # Given up or refused, the directory goes back to where its agent looks for it.
         with anyio.CancelScope(shield=True):
             await in_thread(restore, tree)
         raise
@@ -232,12 +235,8 @@ def _stashed(ground: Ground) -> int:
     return 0
 
 
-def _modules(ground: Ground) -> Path:
-    return ground.place.private / "modules"
-
-
 def _has_modules(ground: Ground) -> bool:
-    modules = _modules(ground)
+    modules = ground.place.private / "modules"
     return modules.is_dir() and any(modules.iterdir())
 
 
@@ -318,6 +317,7 @@ async def _delete_branch(ground: Ground, tip: str) -> bool:
     async with writing(ground.repository, tip, tree.repository, index="none", trusted=tree.trusted) as git:
         ground.inherit(git)
         try:
+            # Git compares: one that has moved since stays.
             await git.run("update-ref", "--no-deref", "-d", tree.reference, tip)
             await git.run("update-ref", "--no-deref", "-d", f"{SQUASHED}/{tree.branch}")
         except GitFailed as exc:

@@ -186,6 +186,7 @@ def open_file(directory: Path, names: Sequence[str]) -> BinaryIO:
     Raises:
         OSError: it is not there, or is no file.
     """
+    # The caller names the directory, be it by a link; nothing below it may be one.
     fd = os.open(directory, _DIRECTORY & ~os.O_NOFOLLOW)
     try:
         for name in names[:-1]:

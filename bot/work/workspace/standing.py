@@ -71,6 +71,7 @@ def standing_of(repository: Repository) -> Standing:
     """
     with opened(repository) as fd:
         found = [what for name, what in _OPERATIONS.items() if _exists(name, fd)]
+    # Alone: a rebase may have stopped in a merge, which is part of it and not to be ended by itself.
     merging = _text(repository, "MERGE_HEAD") if found == ["a merge"] else ""
     if merging and not _COMMITS.fullmatch(merging):
         raise Unreadable("I can't read which merge is half-way there")
@@ -102,6 +103,7 @@ async def look_at(look: Callable[[Repository], Looked], repository: Repository) 
 
 def end_merge(repository: Repository, merging: str) -> None:
     """Take away what says that a merge is half-way, if it is still this one."""
+    # Looked at again: somebody may have begun another one.
     if merging and standing_of(repository).merging == merging:
         with opened(repository) as fd:
             for name in _OF_A_MERGE:

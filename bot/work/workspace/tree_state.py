@@ -77,6 +77,7 @@ async def reading(tree: WorkTree, position: Position) -> AsyncIterator[Git]:
     place = position.place
     if tree.trusted:
         async with writing(place, position.head, place.root, trusted=True) as git:
+            # A look must not take the lock that the agent's own git may want.
             git.environment["GIT_OPTIONAL_LOCKS"] = "0"
             yield git
     else:

@@ -107,6 +107,7 @@ async def _take_attributes(git: Writer, commit: str) -> None:
     if git.trusted:
         return
     size = await git.run("cat-file", "-s", f"{commit}:.gitattributes", codes=range(256))
+    # It may be of any size, as an agent can have committed it.
     if size.code == 0 and int(size.data) < 2**20:
         text = await git.run("cat-file", "blob", f"{commit}:.gitattributes")
 

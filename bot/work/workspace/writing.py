@@ -216,8 +216,10 @@ def check_references(common: Path) -> None:
 
 
 def _lead(directory: Path, repository: Repository) -> None:
+    # Before the links are made that lead git there.
     check_writable(repository)
     common = repository.common.absolute()
+    # Not needed: by `GIT_OBJECT_DIRECTORY` git reads and writes the repository's own objects.
     (directory / "objects/info/alternates").unlink()
     (directory / "refs").rmdir()
     (directory / "refs").symlink_to(common / "refs")
