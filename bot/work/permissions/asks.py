@@ -110,67 +110,82 @@ class Ask:
 
 
 def ask_of(call: ToolCallUpdate, workspace: str, *, complete: bool = True) -> Ask:
-    """Return what a permission request's tool call would do.
+    """Return what a permission request's tool call would do; ``complete``: it is all that the agent said, and is shown.
 
-    Args:
-        call: with all that the agent has said of it.
-        workspace: where the session works, as the agent sees it; empty if that is not known.
-        complete: whether the tool call is all that the agent has said, and can be shown.
+    The ``workspace`` is where the session works, as the agent sees it; empty if that is not known.
     """
     sent = call.as_sent()
-    raw, kind = sent.get("rawInput"), sent.get("kind")
-    fields: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
+    raw = sent.get("rawInput")
     diffs, texts, odd = content_of(sent)
-    whole = complete and not odd and not paths_of(sent)[1] and not set(sent) - _TOP_KEYS
-    whole &= isinstance(sent.get("content"), list | None) and isinstance(kind, str | None)
-    runs, words = _command_of(sent, fields)
-    # Whatever the agent calls it; "other" is what it calls all that it has no word for.
-    kinds = {"execute"} if runs is not None else set[str]()
-    kinds |= {"edit"} if diffs else set()
-    kinds |= {kind} if isinstance(kind, str) and kind not in ("", "other") else set() if kinds else {"other"}
-    located = sent.get("locations") or []
+    whole = complete and not odd and _has_known_shape(sent)
+    # 1. What it runs, and what it is.
+    runs, words = _command_of(sent, raw if isinstance(raw, dict) else {})
+    kinds = _kinds_of(sent.get("kind"), runs, changes=bool(diffs))
+    # 2. What it names: paths, and what may be one.
     paths = [diff.get("path") for diff in diffs]
-    paths += [place.get("path") if isinstance(place, dict) else None for place in _listed(located)]
+    paths += [place.get("path") if isinstance(place, dict) else None for place in _listed(sent.get("locations") or [])]
     directory, inside = workspace, _Inside()
     if isinstance(sent.get("title"), str) and not kinds & _OF_DATA:
         # Some agents say in it alone what a tool of theirs does.
         inside.others += [sent["title"], *texts]
     if runs is not None:
-        key, _ = command_in(raw) or ("", "")
-        for name, value in fields.items():
-            if name in _DIRECTORY_KEYS and isinstance(value, str) and value:
-                whole &= directory in (workspace, value)
-                directory = value
-            elif name != key and not _is_harmless(name, value) and value not in _NOTHING:
-                whole &= name in _OFF_KEYS and value is False
-                beside = _flat(value)
-                if texts_beside := [text for text in beside if isinstance(text, str)]:
-                    runs.text, runs.doubtful = "\n".join([runs.text, *texts_beside]), True
-                runs.unreadable |= len(runs.text) > _MOST_TEXT or len(beside) >= _MOST_VALUES
-        whole &= isinstance(raw, dict)
+        directory, known = _beside_the_command(raw, runs, workspace)
     else:
         inside.read(raw)
         paths += inside.paths
-        whole &= inside.known and (isinstance(raw, dict) or raw in _NOTHING)
-    whole &= all(isinstance(path, str) for path in paths)
-    others = "\n".join(inside.others)
+        known = inside.known and (isinstance(raw, dict) or raw in _NOTHING)
     places, few = _places_of(paths, workspace)
-    mentioned, _ = _places_of([text for text in inside.others if len(text) <= _LONGEST_PATH], workspace)
-    globs, _ = _places_of(inside.globs, workspace)
-    whole &= few
+    whole = whole and known and few and all(isinstance(path, str) for path in paths)
+    # 3. What only forbidding goes by.
+    hints, mentioned = inside.in_doubt(workspace)
     return Ask(
-        kinds=frozenset(kinds),
+        kinds=kinds,
+        # An allow rule goes by the words alone, so they count only where nothing else is done.
         words=words if words and whole else None,
         runs=runs,
-        # Nobody knows whether they are run, so they are only looked at for what they mention.
-        hints=Runs(others, doubtful=True, unreadable=len(others) > _MOST_TEXT) if others else None,
+        hints=hints,
         places=places,
-        mentioned=(*mentioned, *globs),
+        mentioned=mentioned,
         directory=place_of(directory, workspace),
         changes=bool(diffs),
         whole=whole,
         complete=complete,
     )
+
+
+def _has_known_shape(sent: dict[str, Any]) -> bool:
+    """Return whether a tool call has only what rules know, in the form that they know."""
+    known = not paths_of(sent)[1] and not set(sent) - _TOP_KEYS
+    return known and isinstance(sent.get("content"), list | None) and isinstance(sent.get("kind"), str | None)
+
+
+def _kinds_of(kind: Any, runs: Runs | None, *, changes: bool) -> frozenset[str]:
+    kinds = {"execute"} if runs is not None else set[str]()
+    kinds |= {"edit"} if changes else set()
+    # Whatever the agent calls it; "other" is what it calls all that it has no word for.
+    kinds |= {kind} if isinstance(kind, str) and kind not in ("", "other") else set() if kinds else {"other"}
+    return frozenset(kinds)
+
+
+def _beside_the_command(raw: Any, runs: Runs, workspace: str) -> tuple[str, bool]:
+    """Read what an input has beside its command: return where that runs, and whether rules know all of it.
+
+    What they do not know may be run as well: ``runs`` takes it in.
+    """
+    key, _ = command_in(raw) or ("", "")
+    directory, known = workspace, True
+    for name, value in raw.items() if isinstance(raw, dict) else ():
+        if name in _DIRECTORY_KEYS and isinstance(value, str) and value:
+            # Two that differ: only the agent knows which one counts.
+            known &= directory in (workspace, value)
+            directory = value
+        elif name != key and not _is_harmless(name, value) and value not in _NOTHING:
+            known &= name in _OFF_KEYS and value is False
+            beside = _flat(value)
+            if texts_beside := [text for text in beside if isinstance(text, str)]:
+                runs.text, runs.doubtful = "\n".join([runs.text, *texts_beside]), True
+            runs.unreadable |= len(runs.text) > _MOST_TEXT or len(beside) >= _MOST_VALUES
+    return directory, known and isinstance(raw, dict)
 
 
 @dataclass(slots=True)
@@ -219,7 +234,17 @@ class _Inside:
                 self.paths, self.globs = self.paths + ([] if web else [None]), self.globs + ([] if web else [value])
             elif isinstance(value, str) and name not in _TEXT_KEYS | _HARMLESS_KEYS:
                 self.others.append(value)
+        # What nobody has looked at is not known.
         self.known &= not todo
+
+    def in_doubt(self, workspace: str) -> tuple[Runs | None, tuple[Place, ...]]:
+        """Return the texts of which nobody knows whether they are run, and what else in it may be a path."""
+        text = "\n".join(self.others)
+        # Doubtful, so that they are only looked at for what they mention.
+        hints = Runs(text, doubtful=True, unreadable=len(text) > _MOST_TEXT) if text else None
+        mentioned, _ = _places_of([one for one in self.others if len(one) <= _LONGEST_PATH], workspace)
+        globs, _ = _places_of(self.globs, workspace)
+        return hints, (*mentioned, *globs)
 
 
 def _is_harmless(name: str, value: Any) -> bool:
@@ -300,6 +325,7 @@ def _flat(value: Any) -> list[Any]:
 
 def place_of(path: str, workspace: str) -> Place:
     """Return what a path means to an agent that works in ``workspace``, which is absolute, or empty if unknown."""
+    # By its letters alone: the disk may be another machine's, and a link may change before anything runs.
     root = _parts(workspace)
     parts = _parts(posixpath.join(workspace or "/", path))
     inside = parts[len(root) :] if workspace and parts[: len(root)] == root else None
