@@ -67,6 +67,7 @@ class CardRecords:
                     await self.store.keep_card(card)
                 if waited.cancelled_caught:
                     log.warning("card.not_written", thread=card.thread_id)
+            # A card that could not be written down is shown all the same: people wait for it.
             finally:
                 then()
 
@@ -78,6 +79,7 @@ class CardRecords:
 
     def shown(self, card: KeptCard, message_id: int) -> None:
         """Write down which message shows a card."""
+        # On the row as it is by now: it may say since then what is to be given back.
         row = replace(self._rows.get(card.token) or card, message_id=message_id)
         self._rows.put(card.token, row)
         self.tracker.begin(self.store.keep_card, row, name=f"card shown {card.thread_id}")
@@ -93,6 +95,8 @@ class CardRecords:
             async with thread.lock:
                 thread.waiting.discard(card.token)
                 holder = thread.holder
+                # Another card still waits: the thread stays open for it, and the row that says what to give back stays,
+                # too.
                 if thread.waiting:
                     if holder is not None and holder.token == card.token:
                         return  # its row stays as long as another card waits there

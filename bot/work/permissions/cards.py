@@ -106,6 +106,7 @@ class Card:
             self.state, self.chosen, self.answered_by, self.reason = state, chosen, by, reason
             self.closed.set()
             self.refresh()
+            # Last: it lets go what the card was shown with.
             self.registry.remember(self)
 
     def refresh(self) -> None:

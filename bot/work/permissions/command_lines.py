@@ -178,7 +178,9 @@ def _unwrap(words: Words, runs: Runs, depth: int) -> None:
     if depth > MOST_NESTED or len(runs.commands) >= _MOST_COMMANDS or runs.looked_at > _MOST_LOOKED_AT:
         runs.unreadable = True
         return
+    # Counted before it is known: a line that repeats one command without end costs the look, too.
     runs.looked_at += len(words)
+    # Nothing new, and commands that lead back to each other come to an end.
     if words in runs.seen:
         return
     runs.seen.add(words)
@@ -274,6 +276,7 @@ def _read_line(line: str | None, runs: Runs, depth: int) -> None:
         reader.read()
     except UnreadableError:
         runs.unreadable = True
+    # What was found before it became unreadable counts all the same: a deny rule may match it for certain.
     runs.doubtful |= reader.doubtful
     for words in reader.commands:
         _unwrap(words, runs, depth + 1)

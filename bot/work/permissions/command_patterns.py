@@ -77,6 +77,7 @@ def is_glob(word: str) -> bool:
 
 def fits(pattern: Pattern, words: Sequence[str]) -> bool:
     """Return whether a pattern matches all words of a command, each in its place."""
+    # What stands for any word would stand for any command that such a program runs.
     if runs_others(words) and not pattern.literal:
         return False
     given = len(pattern.words)

@@ -170,6 +170,7 @@ class Decisions:
                 if waited.cancelled_caught:
                     log.warning("decision.not_written", thread=decision.thread_id)
             finally:
+                # However the writing went: people wait for it, and the log has the line.
                 if then is not None:
                     then()
 

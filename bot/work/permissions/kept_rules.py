@@ -99,6 +99,7 @@ class KeptRules:
 
     def revoke(self, rule_id: int) -> KeptRule | None:
         """Take a rule back, from the next request on; None: it is not kept."""
+        # In memory first, here too: the next request is asked, whatever the disk does.
         kept = self._rules.pop(rule_id, None)
         if kept is not None:
             self._tracker.begin(partial(self._store.revoke_rule, rule_id), name=f"revoke rule {rule_id}")

@@ -140,6 +140,7 @@ class RuleKeeping:
         answer = self.registry.take(opened, chosen, by)
         if not answer.accepted:
             return answer
+        # Only once the request has its answer: of two people who send this at once, one has allowed anything.
         self.kept.keep(offer, by)
         added = decision_on(call, offer.asked_by, "person", "kept", person=by, rule=str(offer.rule))
         self.decisions.record(replace(added, kind="rule"))
@@ -215,7 +216,7 @@ class RuleKeeping:
         )
 
     def _otherwise(self) -> list[str]:
-        """Return what becomes of requests that no rule decides, with agents and projects where they differ in that."""
+        """Return what happens to requests that no rule decides, with agents and projects where they differ in that."""
         agents = self.settings.agents
         modes = dict.fromkeys(profile.mode for profile in agents)
         names = {mode: ", ".join(one.name for one in agents if one.mode is mode) for mode in modes}

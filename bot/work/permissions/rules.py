@@ -67,7 +67,7 @@ class Mode(StrEnum):
 
 
 class Ruling(StrEnum):
-    """What becomes of a request."""
+    """How a request is decided."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -90,6 +90,7 @@ class Verdict:
 
 def verdict(ask: Ask, rules: Rules, mode: Mode) -> Verdict:
     """Return what the rules say: deny before two people, these before allow, and the mode where none matches."""
+    # All of them, also beyond a match: one that only may match keeps every rule from allowing.
     denied = [(rule, _denies(rule, ask)) for rule in rules.deny]
     for rule, match in denied:
         if match is Match.YES:
@@ -166,6 +167,7 @@ def problem_of(rule: Rule, *, allow: bool) -> str:
 
 def covers(rule: Rule, ask: Ask) -> bool:
     """Return whether an allow rule covers all that a request does."""
+    # That kind and no other: what is something else besides is not covered.
     if not ask.whole or (rule.kind is not None and ask.kinds != {rule.kind}):
         return False
     # A plan that is agreed to changes what comes next: no path of it says what.
@@ -203,7 +205,9 @@ def _denies(rule: Rule, ask: Ask) -> Match:
         places = (*ask.places, *ask.mentioned, *((ask.directory,) if rule.command is not None else ()))
         unknown = not ask.complete or (not ask.places and bool(ask.kinds & _OF_FILES))
         path = max((_path_may_fit(rule.path, place) for place in places), default=Match.NO)
+        # What it names is not known: then the path may be among it.
         path = max(path, Match(int(unknown)))
+    # All that the rule says has to match, so the least certain of it counts.
     return min(kind, command, path)
 
 
@@ -257,6 +261,7 @@ def _path_may_fit(path: str, place: Place) -> Match:
     pattern = _segments(_folded(path))
     seen = [place.parts] if path.startswith(("/", "**/")) else []
     seen += [place.inside] if place.inside is not None and not path.startswith("/") else []
+    # To forbid, names that begin with a dot are no exception.
     if any(_path_fits(pattern, [_folded(part) for part in parts], hidden=True) for parts in seen):
         return Match.YES
     return Match.NO if place.clear else Match.MAYBE

@@ -112,6 +112,7 @@ class Rulings:
         allows = judged.ruling is Ruling.ALLOW
         if judged.ruling is Ruling.ASK or (allows and (option is None or not may_take(option))):
             return Verdict(Ruling.ASK, judged.rule, judged.two_person)
+        # Counted although the agent may have been first: it is the asking that is bounded.
         ruled.count += 1
         by: DecidedBy = "rule" if judged.rule is not None else "mode"
         name = str(judged.rule) if judged.rule is not None else str(mode)

@@ -61,9 +61,11 @@ class ShellReader:
                 self.at += 2
             elif sign == "#":
                 self.doubtful = True
+                # A comment, but not to every shell: hence the doubt.
                 self.at = end if (end := self.text.find("\n", self.at)) >= 0 else len(self.text)
             elif self.text.startswith(("<(", ">("), self.at):
                 self.at += 2
+                # Its commands run, and the word becomes the name of a pipe.
                 self.nested(")")
                 words.append(None)
             elif redirection := _REDIRECTION.match(self.text, self.at):
@@ -137,6 +139,7 @@ class ShellReader:
                     break
             if not literal:
                 inner = ShellReader(self.text[start:end] + '"', self.depth + 1)
+                # As in double quotes: substitutions run, and nothing else does.
                 inner.quoted(body=True)
                 self.commands += inner.commands
         bodies.clear()
@@ -175,6 +178,7 @@ class ShellReader:
                 piece, self.at = plain[0], plain.end()
             else:
                 alone = self.text[self.at + 1 : self.at + 2] in ("", " ", "\t", "\n")
+                # A bracket that stands alone is the command of that name, and no glob.
                 brackets = sign == "[" and self.at == begin and (alone or rest == "[[")
                 self.doubtful |= rest == "[["
                 lone = brackets or (sign == "{" and self.at == begin and alone)
@@ -223,6 +227,7 @@ class ShellReader:
             end = re.compile(r"(?>(?:[^`\\]|\\.)*)`", re.DOTALL).match(self.text, self.at + 1)
             if end is None:
                 raise UnreadableError
+            # Within backticks, one backslash is taken away before the inside is read.
             inner = ShellReader(re.sub(r'\\([$`\\"])' if quoted else r"\\([$`\\])", r"\1", end[0][:-1]), self.depth + 1)
             inner.read()
             self.commands += inner.commands

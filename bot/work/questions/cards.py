@@ -78,6 +78,7 @@ def refused_page(url: str) -> str:
     try:
         place = urlsplit(url)
         host = (place.hostname or "").encode("idna").decode()
+        # Read for its error: a port that is no number shows here alone.
         _ = place.port
     except ValueError:
         return "its address can't be read"
@@ -117,6 +118,7 @@ def page_card(
 ) -> Body:
     """Return the card of a page that people are asked to open."""
     quoted, whole = _quoted(message, _MESSAGE_ROOM - max(0, len(url) - 300))
+    # As it is looked up: letters that only look like others show as what they are.
     host = urlsplit(url).netloc.encode("idna").decode()
     head = [*_ping(ping, role), f"🔗 **The agent asks you to open a page**{_named(agent)}", *quoted]
     head += [f"The page is on **{literal(host)}**:", f"<{url}>"]
@@ -272,6 +274,7 @@ def _modal_field(form: Form, field: Field, given: Given, wrong: str) -> ModalFie
     label = clip(one_line(spelled(field.title)) or "?", LABEL)
     about = f"⚠ {field.title} {wrong}" if wrong else field.about
     about = clip(one_line(spelled(about)), ABOUT)
+    # By its number: the agent's key may be longer than Discord takes.
     custom_id = f"f{form.fields.index(field)}"
     hint = clip(one_line(spelled(field.takes)), ABOUT)
     if field.typed:
@@ -281,6 +284,7 @@ def _modal_field(form: Form, field: Field, given: Given, wrong: str) -> ModalFie
             # Twice, as Discord may count a sign outside the basic plane as two.
             most = min(MOST_TYPED, 2 * int(field.most))
         long = several or (field.kind is Kind.TEXT and not field.format and most > 2 * _SHORT_TEXT)
+        # Discord takes no form in which a text is longer than its field.
         if units("".join(value)) > most:
             value = ()
         return ModalField(custom_id, label, about, field.required, long, hint, value, most=most)

@@ -139,6 +139,7 @@ class Field:
         Raises:
             Wrong: it takes no such answer.
         """
+        # A field that is left empty has no answer, and not an empty one.
         given = [one for one in given if one]
         if not given:
             if self.required:
@@ -181,6 +182,7 @@ class Field:
         return chosen
 
     def _text(self, text: str) -> str:
+        # The pattern is not tried: an agent's expression can be made to take for ever.
         if self.least is not None and len(text) < self.least:
             raise Wrong(f"needs at least {_counted(self.least, 'character')} and has {len(text)}")
         if self.most is not None and len(text) > self.most:
@@ -220,6 +222,7 @@ class Form:
         """The fields by modals, as evenly as it goes."""
         count = max(1, math.ceil(len(self.fields) / IN_A_STEP))
         size = math.ceil(len(self.fields) / count)
+        # Without fields there is no step; the size would be none either.
         return tuple(self.fields[start : start + size] for start in range(0, len(self.fields), size or 1))
 
     @property
@@ -251,6 +254,7 @@ def read_form(schema: Mapping[str, Any]) -> Form:
     Raises:
         Unaskable: it can't be asked; of optional fields for which that holds, only those are left out.
     """
+    # First, as it bounds all that is read below.
     if _is_larger(schema, _LARGEST):
         raise Unaskable(f"the requestedSchema is larger than {_LARGEST:,} bytes")
     properties, required = schema.get("properties", {}), schema.get("required") or []
@@ -345,6 +349,7 @@ def _with_default(field: Field, default: Any) -> Field:
             given = ("\n".join(field.choices[number].name for number in chosen),) if chosen else ()
     elif isinstance(default, str) and field.kind is Kind.TEXT:
         given = (default,)
+    # A boolean is a number in Python, and to nobody else.
     elif isinstance(default, int | float) and not isinstance(default, bool) and field.kind is not Kind.TEXT:
         given = (str(default),)
     if any(len(one) > MOST_TYPED for one in given):
@@ -408,6 +413,7 @@ def _quoted(text: str) -> str:
 
 def _has_format(text: str, name: str) -> bool:
     try:
+        # Both: the parser alone takes other forms as well, such as 20260131.
         if name == "date":
             return bool(_DATE.fullmatch(text) and date.fromisoformat(text))
         if name == "date-time":

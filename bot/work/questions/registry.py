@@ -79,6 +79,7 @@ class Question:
             self.state, self.end, self.answered_by, self.reason = state, end, by, reason
             self.closed.set()
             self.refresh()
+            # Last: it lets go what the question was shown with.
             self.registry.remember(self)
 
     def complete(self) -> None:
@@ -186,6 +187,7 @@ class QuestionRegistry:
         question = self._find(token, by)
         if isinstance(question, Answer):
             return question
+        # To each person their own: nobody sends what somebody else has typed.
         form, draft = question.form, question.drafts.setdefault(by.id, {})
         steps = form.steps
         if step >= len(steps):
@@ -218,6 +220,7 @@ class QuestionRegistry:
         if isinstance(question, Answer):
             return question
         quick = question.form.quick
+        # A press that was sent by hand may name any number.
         if quick is None or option >= len(quick.choices):
             return Answer(EXPIRED, accepted=False)
         chosen = quick.choices[option]
@@ -242,6 +245,7 @@ class QuestionRegistry:
         question = self._find(token, by)
         if isinstance(question, Answer):
             return question
+        # Before the answer: the end is recorded with it, in the same step.
         question.declined = True
         return _settled(question, question.request.decline(), question_cards.declined(by.name), by, DECLINED)
 

@@ -66,6 +66,7 @@ class ShownQuestion(ShownCard):
             what = _what(question.request.params, self.form)
             end = _decision_of(question, what, self.running.first, self.running.stopped_by)
             self.decisions.record(end, self._show_end)
+        # Its end is shown already and has changed since: the agent says that the page is done.
         elif self._written:
             self._show_end()
         self.waits.settled(self.running)
@@ -197,7 +198,7 @@ def _decided(asked_by: Inbound, what: str, decided_by: str, *, reason: str | Non
 
 
 def _decision_of(question: Question, what: str, asked_by: Inbound, stopped_by: str | None) -> Decision:
-    """Return how a question ended; what was answered is nobody's business but the agent's."""
+    """Return how a question ended; what was answered is for the agent alone."""
     if question.state is CardState.EXPIRED:
         return _decided(asked_by, what, "timeout")
     if question.state is not CardState.ANSWERED:

@@ -121,6 +121,7 @@ class Handoffs:
         if not isinstance(before, str):
             return None
         with anyio.move_on_after(READ_LIMIT) as waited:
+            # Less by what `last_turns` counts between turns: one that just has room must not be left out for it.
             write, since = partial(brief_text, room=ROOM - 2), self._began(thread_id)
             texts, left_out = await self.transcripts.last_turns(thread_id, ROOM, write, since)
         if waited.cancelled_caught:

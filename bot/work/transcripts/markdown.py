@@ -163,6 +163,7 @@ def _end(record: TurnRecord) -> str:
     facts += [f"by {inline_code(record.by, _NAME)}"] if record.by else []
     facts += [inline_code(record.reason, _REASON)] if record.reason else []
     figures, ran = record.figures, sum(not tool.rejected for tool in record.tools) + record.tools_cut
+    # All tools as uncounted ones: the footer says only how many they were.
     seen = TurnSnapshot(
         tools_cut=ran,
         context=ContextUse(*figures.context) if figures.context is not None else None,

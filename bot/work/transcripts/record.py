@@ -183,6 +183,7 @@ def packed(turn: FinishedTurn, redact: Callable[[str], str]) -> bytes:
     most = min(_MOST_TOOLS, len(changes)) or 1
     room = _level(map(len, texts), int((MOST_BYTES - _AROUND * most) / swollen))
     while True:
+        # It ends: the texts get shorter down to their least, and then the tool calls fewer down to none.
         data = orjson.dumps(_record(turn, changes, room, most, redact).model_dump(mode="json"))
         if len(data) <= MOST_BYTES or not most:
             return zlib.compress(data)
@@ -280,6 +281,7 @@ def _record(
     end, first = turn.end, turn.messages[0]
     snapshot = end.snapshot or TurnSnapshot()
     uses = list(zip(snapshot.tools, changes, strict=True))
+    # How it began and how it ended: of many tools, the middle goes.
     kept = uses if len(uses) <= most else [*uses[: most // 2], *uses[len(uses) - (most - most // 2) :]]
     handed = [name for message in end.handout.messages for name in message.names] if end.handout else []
     return TurnRecord(

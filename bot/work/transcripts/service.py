@@ -96,7 +96,7 @@ class Transcripts:
             kept = KeptTranscript(first.message_id, first.thread_id, int(turn.ended), payload)
             self.store.transcribed(kept)
         except Exception:
-            # The end is owed whatever becomes of this.
+            # The end is owed, whatever happens here.
             log.exception("transcript.not_kept", prompt=first.message_id)
 
     async def _packed_apart(self, turn: FinishedTurn) -> bytes:
@@ -107,6 +107,7 @@ class Transcripts:
 
     async def keep_cut_off(self, messages: Sequence[Inbound]) -> None:
         """Keep what is known of a turn in which an earlier run was killed: who asked what."""
+        # A record that was written before the kill says more.
         if await self.store.transcript(messages[0].message_id) is None:
             await self.keep(FinishedTurn(messages, interrupted(), 0.0))
 
@@ -151,6 +152,7 @@ class Transcripts:
                 room -= len(text.encode(errors="replace")) + 2
                 if room < 0:
                     return texts[::-1], count - len(texts)
+                # From the newest down, so that the room goes to what was said last.
                 texts.append(text)
             before = page[-1].turn_id
         return texts[::-1], 0
