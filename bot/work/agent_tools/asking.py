@@ -50,6 +50,7 @@ def _property(field: AskField) -> dict[str, Any]:
     if field.description:
         described["description"] = field.description
     if field.options:
+        # Each once, as a form that offers the same twice is refused.
         described["enum"] = list(dict.fromkeys(field.options))
     return described
 

@@ -54,6 +54,7 @@ _LARGEST_ID = 2**63 - 1
 class _End:
     """How a call ended, as far as is known."""
 
+    # What is left where nothing else was said: a call that its caller gives up ends by a cancel.
     outcome: DecisionOutcome = "cancelled"
     reason: str | None = None
 
@@ -100,6 +101,7 @@ class AgentTools:
                 case Ask():
                     return await ask(running, arguments)
                 case ReadThread(limit=limit, before=before):
+                    # A model writes any number, and Discord takes none that is larger.
                     older_than = None if before is None else min(int(before), _LARGEST_ID)
                     return await self.reader.read(asker, limit, older_than)
                 case StartThread():

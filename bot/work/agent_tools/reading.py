@@ -60,6 +60,7 @@ def described(page: ThreadPage, redact: Callable[[str], str] = str) -> str:
     for message_id, quote in reversed(page.messages):
         text = frame(f"Message {message_id}. {quote.headline}", redact(quote.text))
         room -= len(text.encode(errors="replace")) + 2
+        # One at least, however long: or the model would ask for the same page for ever.
         if room < 0 and shown:
             break
         shown.append(text)

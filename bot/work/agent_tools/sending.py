@@ -92,6 +92,7 @@ class FileSender:
         except SentBefore as exc:
             return f"Not posted again: the same file was sent in this turn already, as {exc}."
         finally:
+            # What is not queued counts for nothing: the next call may be right.
             running.tools.sent -= not queued
         return f"{copied.name} is on its way into the thread."
 
@@ -118,6 +119,7 @@ class FileSender:
         try:
             with anyio.fail_after(COPY_LIMIT):
                 return await anyio.to_thread.run_sync(job, abandon_on_cancel=True)
+        # Its digest stays: a copy that is complete all the same is posted after the turn, and must not be sent twice.
         except TimeoutError:
             log.warning("file.not_sent", thread=turn.thread_id, limit=COPY_LIMIT)
             raise ToolRefused(TOO_SLOW) from None

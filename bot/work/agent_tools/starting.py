@@ -183,6 +183,7 @@ class ThreadStarter(TurnListener):
         where = await self._where(asker)
         project = asked.project or self.settings.project_name(thread_id)
         parts = (asked.prompt, asked.agent or "", project or "")
+        # Joined by a sign that is in no name: no two calls that differ read alike.
         digest = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:20]
         # From here to the plan there is no await: calls that come side by side must not both be the third.
         mine = [one for one in self._kept(thread_id) if one.get("prompt_id") == prompt_id or not one.get("settled")]
@@ -190,6 +191,7 @@ class ThreadStarter(TurnListener):
             return self._told_again(same, where)
         if len(mine) >= MOST_STARTED:
             raise ToolRefused(ENOUGH)
+        # Its message can't be older, so not much has to be looked through for it after a kill.
         after = max(prompt_id, snowflake_at(self.wall() - _CLOCKS_DIFFER))
         plan = Plan(prompt_id, digest, after, where, asker.author, thread_id, asked.prompt, asked.agent, project)
         self._check_limits(plan, running)
@@ -206,6 +208,7 @@ class ThreadStarter(TurnListener):
         """Go on with what a kill cut off."""
         for thread_id, kept in self.settings.all_kept(STARTED).items():
             for raw in kept if isinstance(kept, list) else ():
+                # One that is over has no prompt any more (`_keep`).
                 if not (isinstance(raw, dict) and raw.get("prompt")):
                     continue
                 try:
@@ -299,6 +302,8 @@ class ThreadStarter(TurnListener):
     async def _opened(self, opening: _Opening) -> str:
         """Post and open the thread and have it prompted; return why that can't be."""
         plan = opening.plan
+        # Before anything is posted: of a plan that a kill would forget, the message would promise a thread that never
+        # comes.
         if not await self._written():
             self._keep(plan, dropped=True)
             return NOT_SAFE

@@ -52,4 +52,5 @@ def in_words(arguments: ToolArguments) -> str:
 
 
 def _short(text: str) -> str:
+    # Cut first: a prompt may have megabytes, and only its beginning is read here.
     return clip(one_line(text[: 4 * _WORDS]), _WORDS)

@@ -205,6 +205,7 @@ class Attachments:
                         continue
                     for file in files:
                         tasks.start_soon(self._fetch_one, file, inbox, room, opened)
+        # All that neither arrived nor failed: for these, the time was up.
         _leave_out([file for file in wanted if file.incoming is None and not file.reason], TIMED_OUT)
 
     async def _fetch_one(self, file: _File, inbox: Inbox, room: anyio.CapacityLimiter, opened: _Opened) -> None:
@@ -247,6 +248,7 @@ class Attachments:
             if file.incoming is None or file.attachment.duration is None or _heard(file):
                 continue
             left = until - anyio.current_time()
+            # The time of all begins with the first that is heard, and not while files were fetched.
             until = min(until, anyio.current_time() + self.transcriber.timeout)
             try:
                 file.transcript = await self.transcriber.transcribe(file.incoming.file, file.name, left)
@@ -265,6 +267,7 @@ async def _shape(
         if not is_image:
             file.block = await _in_thread(_block, file, incoming.file, link, can, room)
             return
+        # What stays if the time is up.
         file.block, file.no_image = link, TOO_SLOW
         # A thread that decodes is left behind if the turn is stopped: `images` lets no second one in beside it.
         with anyio.move_on_at(until):

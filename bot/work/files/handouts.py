@@ -117,6 +117,7 @@ class Handouts:
         if place is not None and not place.own:
             for other in self._running:
                 if other.place == place and other.thread_id != turn.thread_id:
+                    # For both: of what changes from now on, nobody can tell which of them did it.
                     other.mixed = turn.mixed = True
         self._running.append(turn)
         try:
@@ -266,6 +267,7 @@ class Handouts:
                 await _in_time(back)
                 await self._say_not_posted(prompt, message, delivery.message.why_not or "Discord did not take it")
         finally:
+            # What was posted and is still there stays on its way for this run: taken again, it would be posted again.
             if not posted_and_there:
                 self._on_their_way.discard(prompt.message_id)
 

@@ -193,6 +193,7 @@ def open_below(workspace: Path, names: Iterable[str], owner: tuple[int, int] | N
             below = os.open(name, _DIRECTORY, dir_fd=fd)
             os.close(fd)
             fd = below
+            # Only what was made here: what lay there is its owner's.
             if made and owner is not None:
                 os.fchown(fd, *owner)
     except BaseException:
@@ -270,6 +271,7 @@ def _remove(workspace: Path, chosen: _Chosen) -> int:
         return 0  # there is nothing, or it is not ours
     try:
         names = os.listdir(fd)  # noqa: PTH208  a Path has no descriptor
+        # Names as we give them: whatever else lies there is not ours to remove.
         return sum(_remove_if(fd, name, chosen) for name in names if name.isascii() and name.isdecimal())
     finally:
         os.close(fd)

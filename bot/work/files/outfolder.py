@@ -330,6 +330,8 @@ def _empty(workspace: Path, folder: str | None, share: Share | None, sending: _S
                 # Other threads' folders.
                 if folder is None and stat.S_ISDIR(found.st_mode) and name.isascii() and name.isdecimal():
                     continue
+                # By the time of its last change of any kind, which nobody can set: a file that is copied here may look
+                # as old as it likes.
                 if share is not None and found.st_ctime < share.since:
                     continue  # there before this turn: another thread's, or told of before
                 reason = refusal(name, source, found, limit, owner_to_be(workspace))

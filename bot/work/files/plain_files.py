@@ -30,6 +30,7 @@ def refusal(name: str, directory: int, found: os.stat_result, limit: int, owner:
         return "is a folder; only files are posted"
     if not stat.S_ISREG(found.st_mode):
         return "is no ordinary file"
+    # The other name may be anywhere, and the file one that the agent could not read itself.
     if found.st_nlink > 1:
         return "is a file with more than one name (a hard link)"
     if found.st_size == 0:

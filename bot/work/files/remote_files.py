@@ -72,6 +72,7 @@ async def fetch(agent: RemoteAgent, mirror: Path, thread_id: int, limit: int, *,
     target = mirror / folder
     try:
         found = await list_files(agent, folder)
+        # By what was listed: if one has grown since, `take_files` takes no more bytes than that.
         small = [one for one in found if one.size <= limit][:MOST]
         await take_files(agent, folder, small, target)
     except NotMoved as exc:
