@@ -77,6 +77,7 @@ class Inbox:
         # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.
         gist = clip(one_line(self._redact(message.gist[:_LOOKED_AT])), GIST_LIMIT)
         kept = self._of(place.thread_id)
+        # Taken out before, so that it becomes the last: those in front are forgotten first.
         kept.pop(str(message.author.id), None)
         kept[str(message.author.id)] = {
             "prompt": message.message_id,
@@ -100,6 +101,7 @@ class Inbox:
             return
         found = _read(place_id, ends[str(person_id)])
         # What was written before the prompt, and is only found now, says nothing of its end.
+        # What can't be read is dropped with what was seen.
         if found is None or at is None or at > found.prompt:
             self._keep(place_id, {key: end for key, end in ends.items() if key != str(person_id)}, at_once=not prompts)
 

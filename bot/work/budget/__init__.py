@@ -1,1 +1,1 @@
-"""What may be spent, what was, and what becomes of prompts for which nothing is left."""
+"""What may be spent, what was, and what happens to prompts for which nothing is left."""

@@ -83,11 +83,13 @@ class Logins:
     async def log_in(self, place_id: int, digest: str, by: Actor) -> Answer:
         """Have a place's agent log in by the method that a button stands for; takes up to `LOGIN_LIMIT`."""
         name = self.settings.called(place_id)
+        # Before the agent is asked: nobody starts a process for what they may not do.
         if not _may(by):
             return NOT_YOURS
         try:
             async with self.pool.borrow(place_id) as connection:
                 offered = (one for one in connection.agent.auth_methods if one.type != _TERMINAL)
+                # Asked for anew: the button may be older than what the agent offers.
                 method = next((one for one in offered if _digest(one) == digest), None)
                 if method is None:
                     return _told(f"{name} no longer offers this. Use `/login` again.", accepted=False)

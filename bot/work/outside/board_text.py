@@ -65,6 +65,7 @@ def board(lines: Sequence[Line]) -> str:
     told = ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts[state])
     head = f"{HEADING} · {told}" if told else f"{HEADING}\n{NOTHING}"
     shown = [_line(one) for one in ordered[:MOST_LINES]]
+    # Measured with the longest line about the others: how many there are is known only afterwards.
     while units("\n".join([head, *shown, _more(len(ordered)), ENDING])) > MESSAGE_LIMIT:
         shown.pop()
     left_out = len(ordered) - len(shown)

@@ -118,6 +118,7 @@ class Boards:
         if before is None and len(self._boards) >= MOST_BOARDS:
             return TOO_MANY
         if before is not None:
+            # Not dropped: what is kept under this channel is the new one's in the next step.
             self._take_down(before)
         new = _Board(guild_id, channel_id, self._now_as_snowflake())
         self._keep(new)
@@ -233,6 +234,7 @@ class Boards:
         # 3. A new one. Since when it may be there is recorded first, or a kill would leave one that nobody knows.
         one.since = self._now_as_snowflake()
         self._keep(one)
+        # What was kept is handed in by a task that begins in this moment.
         await anyio.lowlevel.checkpoint()
         await self._store.flush()
         new = await port.send(Body(text), nonce=self._nonces())

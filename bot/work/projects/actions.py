@@ -121,6 +121,7 @@ class TreeActions(TurnListener):
 
     async def commit(self, place: ThreadPlace, by: Actor, message: str = "", title: str = "") -> Answer:
         """Commit all that is new in a thread's work tree; ``title``: of the thread, where no message is given."""
+        # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.
         text = self.redact(message).strip()[:_MESSAGE_LIMIT] or self._title(title)
 
         async def step(tree: WorkTree) -> Answer:

@@ -95,6 +95,7 @@ class TreeList:
 
     async def find(self, key: str) -> TreeEntry | None:
         """Return the work tree for which a key stands, if there is one still."""
+        # Looked up anew: a menu or a button may be older than what is there.
         return next((one for one in await self.all() if one.key == key), None)
 
     def _of_row(self, row: KeptWorkTree) -> TreeEntry:
@@ -153,6 +154,7 @@ def _key(directory: Path) -> str:
 def _directories(root: Path) -> list[tuple[Path, float]]:
     try:
         with os.scandir(root) as found:
+            # What begins with a dot is what we keep beside the trees (`WorkTree.beside`).
             there = [one for one in found if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")]
             return [(Path(one.path), one.stat(follow_symlinks=False).st_mtime) for one in there[:_MOST_STRAYS]]
     except OSError:

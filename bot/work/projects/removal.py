@@ -79,6 +79,7 @@ class Removal:
                     return await self._remove(home, tree, anyway=anyway)
         except TimeoutError:
             row = self.projects.rows.get(home) if home is not None else None
+            # Once the row says so it goes on, with the next pass or the next run.
             return SLOW if row is not None and row.state == REMOVING else TOO_SLOW
         except Unreadable as exc:
             return Answer(f"Nothing was removed: {exc}", accepted=False)

@@ -162,12 +162,14 @@ class Projects:
     @asynccontextmanager
     async def holding(self, home: int) -> AsyncIterator[None]:
         """Keep everybody else from making, setting up or removing a work tree."""
+        # The map holds it weakly: it lasts as long as somebody has it here.
         lock = self._locks.setdefault(home, anyio.Lock())
         async with lock:
             yield
 
     async def keep(self, row: KeptWorkTree) -> None:
         """Keep a row, in place of what was kept of its work tree."""
+        # At once: whoever looks while it is being written must see it.
         self.rows[row.thread_id] = row
         with anyio.fail_after(STORE_LIMIT):
             await self.store.keep_work_tree(row)

@@ -12,7 +12,7 @@ from bot.work.projects.upkeep import Upkeep
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """What people do in a thread with a work tree, which trees there are, and what becomes of them."""
+    """What people do in a thread with a work tree, which trees there are, and which are removed."""
 
     actions: TreeActions
     list: TreeList

@@ -82,6 +82,7 @@ class Upkeep(TurnListener):
 
     async def pass_once(self) -> None:
         """Remove what may go, one after the other: nobody waits for it."""
+        # A copy, as each removal changes the rows.
         for row in list(self.projects.rows.values()):
             if row.state == REMOVING:
                 # As it was begun: what is nowhere else goes only if somebody said so.
@@ -90,6 +91,7 @@ class Upkeep(TurnListener):
                 await self._remove(row, anyway=False)
 
     def _is_old(self, row: KeptWorkTree) -> bool:
+        # One that nobody ever used is as old as it is.
         return self.wall() - max(row.used_at, row.made_at) >= self._keep_days(row) * DAY
 
     def _keep_days(self, row: KeptWorkTree) -> int:

@@ -47,6 +47,7 @@ class Firing:
 
     def nonce(self, schedule: KeptSchedule) -> str:
         """Return what keeps the message from being posted twice within minutes; at most 25 characters."""
+        # Of each the end, by which two schedules and two times differ.
         return f"s{schedule.schedule_id:x}"[-16:] + f"{self.due:x}"[-8:]
 
     def body(self, schedule: KeptSchedule, prompt: str) -> Body:

@@ -182,6 +182,7 @@ class Schedules:
 
     def drop(self, row: KeptSchedule, why: str, *, by: int = 0) -> None:
         """Take a schedule away."""
+        # Once: a press and the end of its place may both want it gone.
         if self.rows.pop(row.schedule_id, None) is not None:
             self._tracker.begin(self._store.drop_schedule, row.schedule_id, name=f"drop schedule {row.schedule_id}")
             log.info("schedule.removed", schedule=row.schedule_id, thread=row.thread_id, reason=why, by=by)

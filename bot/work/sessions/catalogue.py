@@ -121,6 +121,7 @@ class Catalogues:
 
     def show(self, by: int, place_id: int, catalogue: Catalogue) -> ShownList:
         """Remember a list that is shown to a person, so that its buttons are understood."""
+        # Not to be guessed: the list is made for what this one person may see.
         shown = ShownList(secrets.token_urlsafe(9), by, place_id, catalogue)
         self.shown.put(shown.token, shown)
         return shown
@@ -217,6 +218,7 @@ def merged(
             program,
             next((project for pattern, project in patterns.items() if home_in(found.cwd, [pattern]) is not None), None),
         )
+    # Those that the agent has not listed: it can't, or did not answer, or stopped before them.
     for one_of_ours in having.values():
         entries.setdefault(
             one_of_ours.session_id,
@@ -251,6 +253,7 @@ def home_in(cwd: str, patterns: Iterable[str]) -> int | None:
 @lru_cache
 def _expression(pattern: str) -> re.Pattern[str]:
     head, *rest = pattern.rstrip("/").split(THREAD_FIELD)
+    # Each further field is the same number; and ASCII, as ids have no digits of other scripts.
     return re.compile(re.escape(head) + (r"(\d{1,20})" + r"\1".join(map(re.escape, rest)) if rest else ""), re.ASCII)
 
 

@@ -163,6 +163,7 @@ class Openings:
             return RESTARTING
         if self.store.trouble:
             return NOT_SAFE
+        # Outside of the block below: what somebody else has taken is not given back here.
         if (refused := self._lives_there(plan)) is not None:
             return refused
         try:
@@ -331,6 +332,7 @@ class Openings:
                 log.exception("claim.dropped", claim=claim.claim_id)
                 await self.store.set_claim(claim.claim_id, None)
             else:
+                # In this step, before anybody can ask for the same.
                 self._taking_over.add(plan.home or 0)
                 self.tracker.begin(self._resume, claim, plan, name=f"claim {claim.claim_id}")
 
@@ -438,6 +440,7 @@ class Openings:
 
     async def _give_back(self, claim_id: int, plan: Plan, thread_id: int) -> None:
         """Free a session whose thread could not be opened, and take the message away that promised one."""
+        # The claim goes last: until then, the next run gives back what a kill leaves of this.
         with suppress(PortError):
             await self.chat.thread(plan.where.channel_id).delete(thread_id)
         self.settings.forget(thread_id)

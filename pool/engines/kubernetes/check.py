@@ -68,7 +68,7 @@ async def _rights(api: KubeApi, settings: KubernetesSettings) -> AsyncIterator[E
     except* ApiError as group:
         what = f"its rights can't be asked for: {shortened(str(group.exceptions[0]))}"
         yield EngineFinding(ok=False, what=what, fix=_CLUSTER_FIX)
-    # Only what is known to be missing is told: a right that could not be asked for has its own line.
+    # Only what is known to be missing is reported: a right that could not be asked for has its own line.
     missing = [_words(right) for right in needed if not allowed.get(right, True)]
     if missing:
         yield EngineFinding(ok=False, what=f"no right in {api.namespace} to {', '.join(missing)}", fix=_FIX)
