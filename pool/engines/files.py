@@ -58,9 +58,10 @@ async def put_files(agent: RemoteAgent, source: Path, paths: Sequence[str], dire
         AgentExited: the way to the agent is gone.
         NotMoved: they could not be put there.
     """
-    for batch in _batches(source, paths):
+    files = [RemoteFile(path, (source / path).stat().st_size) for path in paths]
+    for batch in _by_size(files):
         # In a worker thread: a large archive would hold up every other thread of Discord.
-        archive = await anyio.to_thread.run_sync(_packed, source, batch)
+        archive = await anyio.to_thread.run_sync(_packed, source, [one.path for one in batch])
         _must(await agent.run(_sh(_PUT, directory), archive, limit=_SAID, seconds=SECONDS))
 
 
@@ -103,6 +104,7 @@ async def take_files(agent: RemoteAgent, directory: str, files: Sequence[RemoteF
     """
     for batch in _by_size(files):
         names = [f"./{one.path}" for one in batch]
+        # With what tar adds: a head before each, and what fills its last record.
         limit = sum(one.size + _OVERHEAD for one in batch) + 2 * _OVERHEAD * 8
         ran = await agent.run(_sh(_TAKE, directory, *names), limit=limit, seconds=SECONDS)
         _must(ran)
@@ -140,11 +142,6 @@ def _is_plain(path: str) -> bool:
     """Whether a path leads below where it begins; agents name it."""
     parts = PurePosixPath(path).parts
     return bool(parts) and ".." not in parts and not path.startswith("/") and "\ufffd" not in path
-
-
-def _batches(source: Path, paths: Iterable[str]) -> list[list[str]]:
-    files = [RemoteFile(path, (source / path).stat().st_size) for path in paths]
-    return [[one.path for one in batch] for batch in _by_size(files)]
 
 
 def _by_size(files: Iterable[RemoteFile]) -> list[list[RemoteFile]]:

@@ -78,6 +78,7 @@ class Backlog:
             case Bind():
                 self._add_binding(change)
             case Forget():
+                # What is kept of these places from here on is kept anew, under other keys.
                 self._forgotten += 1
                 self._changes[Forget, 0, self._forgotten] = change
             case Notice(thread_id):

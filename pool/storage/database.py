@@ -211,6 +211,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 def move_aside(path: Path, stamp: str) -> Path:
     """Rename the file with its companions, so that SQLite could still open them together; return the new path."""
+    # Never over an earlier one, which may be all that is left of a state.
     target, count = beside(path, f".corrupt-{stamp}"), 1
     while target.exists():
         count += 1

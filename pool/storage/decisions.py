@@ -43,6 +43,7 @@ class Decisions(Question[list[Decision]]):
     since: float = 0.0
 
 
+# What is there stays: a batch may come for a second time.
 _KEEP_DECISION, _KEEP_RULE = Upsert(DECISIONS), Upsert(RULES)
 
 

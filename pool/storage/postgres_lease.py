@@ -165,6 +165,7 @@ class PostgresLeaseSession:
         self._connection.execute(_SET_UP, {"call": _ms(self._limits.call), "idle": _ms(self._limits.duration)})
         # It may hold the lock still: the server notices that its other end is gone only when TCP does.
         if self._former.backend is not None:
+            # By its beginning, too: the server may have given its process id to somebody else.
             self._connection.execute(_END_FORMER, self._former.backend)
         pid, began = self._connection.execute(_WHO).fetchone() or (0, None)
         self._former.backend = pid, began
@@ -172,6 +173,7 @@ class PostgresLeaseSession:
     def _look(self) -> Leadership | None:
         try:
             row = self._connection.execute(_LOOK).fetchone()
+        # Nobody has led yet: the first taking makes the table.
         except psycopg.errors.UndefinedTable:
             return None
         return None if row is None else Leadership(*row)

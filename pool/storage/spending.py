@@ -28,6 +28,7 @@ class Spending(Question[KeptSpending]):
     most: int
 
 
+# What is there stays: a batch may come for a second time.
 _KEEP = Upsert(SPENDING)
 
 

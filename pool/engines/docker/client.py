@@ -140,6 +140,7 @@ class DockerClient:
             async for event in docker.images.pull(name, stream=True):
                 if (layer := event.get("id")) and "progressDetail" in event:
                     done = event.get("status") in ("Pull complete", "Already exists")
+                    # One that is done stays so, whatever the daemon says of it again.
                     layers[layer] = layers.get(layer, False) or done
                     text = f"{sum(layers.values())} of {len(layers)} parts"
                     if text != told:
@@ -185,6 +186,7 @@ class DockerClient:
                 return int(await self._send("POST", f"{_LIBPOD}/containers/{container}/wait?interval=500ms"))
         async with self._calling(None) as docker:
             ended = await docker.containers.container(container).wait()
+        # The wait itself can have failed: its status says nothing then.
         if fault := (ended.get("Error") or {}).get("Message"):
             raise DockerFault(fault, HTTPStatus.INTERNAL_SERVER_ERROR)
         return int(ended["StatusCode"])

@@ -277,6 +277,7 @@ class KubernetesAgent:
 
         def take_error(data: bytes) -> None:
             errors.extend(data)
+            # It may go on without end: cutting the connection ends it.
             if len(errors) > limit:
                 stream.cut()
 

@@ -136,6 +136,7 @@ class KubeApi:
         error = state.outcome.exception() if state.outcome is not None else None
         wanted = error.pause if isinstance(error, ApiError) else 0.0
         jitter = wait_random_exponential(multiplier=self._times.first, max=self._times.longest)
+        # As long as the API wants, but not for minutes: somebody waits for the agent.
         return max(jitter(state), min(wanted, _LONGEST_PAUSE))
 
     async def _logged_in(self, call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:

@@ -145,6 +145,7 @@ class PodStream:
 
     async def _receive(self) -> None:
         while True:
+            # Silence counts only here: while the reader of the output is slow, nothing can be heard.
             self._answered, self._receiving = anyio.current_time(), True
             message = await self._websocket.receive()
             self._answered, self._receiving = anyio.current_time(), False

@@ -59,6 +59,7 @@ class Nodes:
             for agent in self._agents.values():
                 if agent.exit() is None:
                     by_node[agent.node].append(agent)
+            # Only those with agents on them: a cluster may make and drop nodes all day.
             self._answered = {node: self._answered.get(node, 0.0) for node in by_node}
             async with anyio.create_task_group() as tasks:
                 for node, agents in by_node.items():
@@ -70,6 +71,7 @@ class Nodes:
     async def _probe(self, node: str, agents: list[KubernetesAgent]) -> None:
         # Not by one lost answer: all agents of the node would end by it.
         for _ in range(_TRIES):
+            # One of its agents is enough: it is the node that has to answer.
             if await self._answers(agents[0]):
                 self._answered[node] = anyio.current_time()
                 return

@@ -152,6 +152,7 @@ class PodStart:
             troubled = (troubled or now) if waiting.lasting else 0.0
             if waiting.final or (waiting.lasting and now - troubled > self._times.image):
                 raise AgentSpawnError(waiting.words, failure=waiting.failure)
+            # The watch tells early, and may be broken: now and then the API is asked.
             if not await self.seen.change(min(_LOOK, self._times.events, self._times.image)):
                 await self._look()
 

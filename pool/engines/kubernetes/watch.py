@@ -176,6 +176,7 @@ class PodWatch:
         async with self._api.watch(PODS, query, self._times.watch) as events:
             async for event in events:
                 pod = event.get("object", {})
+                # Of a bookmark, too, which has no pod in it: the next watch goes on from there.
                 version = str(pod.get("metadata", {}).get("resourceVersion", "")) or version
                 seen = self._pods.get(name_of(pod))
                 if seen is None or event.get("type") == "BOOKMARK":

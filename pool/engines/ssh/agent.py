@@ -141,6 +141,7 @@ class SshAgent:
 
     async def wait(self) -> AgentExit:
         while (ended := self.exit()) is None:
+            # In short pieces: the end may be told by the process, or by a line of the script's before that.
             with anyio.move_on_after(_POLL):
                 if self._connection.process.returncode is None and self._code is None:
                     await self._connection.process.wait()

@@ -140,6 +140,7 @@ class SshConnection:
     def words(self) -> str:
         """Return what ssh itself has said, apart from what came from the host."""
         try:
+            # It may be gone: with the connection, or with the engine's directory.
             return self._words.read_text(errors="replace")
         except OSError:
             return ""
