@@ -225,6 +225,7 @@ class _Inside:
             elif isinstance(value, str) and name in _GLOB_KEYS:
                 # Of a search, it may be somewhere else than it seems.
                 self.paths += [value] if value.startswith(("/", "~")) or ".." in value else []
+                # One that may begin anywhere, within brackets: None, as nobody knows where it looks.
                 self.paths += [None] if re.search(r"[{,(|][/~]", value) else []
                 # With a backslash it is a regular expression, which names no path.
                 self.globs += [value] if "\\" not in value else []

@@ -203,11 +203,14 @@ def _unwrap(words: Words, runs: Runs, depth: int) -> None:
     elif program == "find":
         for at, word in enumerate(words):
             if word in _FIND_RUNS:
+                # Where braces stand, find puts paths in.
                 _unwrap(_filled_in(words[at + 1 :]), runs, depth + 1)
     elif program in _WRAPPERS or program in _RUNNING_BUILTINS or program in _LAUNCHERS:
+        # What these run comes from elsewhere: a file, their input.
         runs.unreadable |= program in ("at", "batch", "crontab") or any(word.startswith("/dev/") for word in known[:1])
         for at in _starts(program, words):
             inner = words[at:]
+            # These two add words that nobody knows before.
             _unwrap((*_filled_in(inner), None) if program in ("xargs", "parallel") else inner, runs, depth + 1)
         if program in _TAKES_LINES:
             for line in (*(word for word in known if re.search(r"[\s;&|$`]", word)), " ".join(known)):

@@ -121,6 +121,7 @@ def suggest(ask: Ask) -> Rule | None:
         rule = Rule(kind=kind, path=root + "/".join(map(_literally, parts)))
     else:
         return None
+    # Tried on the request itself: what is kept has to do what the card says.
     return rule if not problem_of(rule, allow=True) and ask.complete and covers(rule, ask) else None
 
 

@@ -121,6 +121,7 @@ class ShellReader:
             self.at += 1
         start = self.at
         word = self.word(starts=False)
+        # Known only when it runs: then nobody can say where the text ends.
         if not word:
             raise UnreadableError
         return word, re.search(r"['\"\\]", self.text[start : self.at]) is not None, dashed
@@ -182,6 +183,7 @@ class ShellReader:
                 brackets = sign == "[" and self.at == begin and (alone or rest == "[[")
                 self.doubtful |= rest == "[["
                 lone = brackets or (sign == "{" and self.at == begin and alone)
+                # It may become another word, or several.
                 if (sign in "*?[{" and not lone) or (sign in "~=" and self.at == begin):
                     piece = None
                 if brackets and rest == "[[":

@@ -156,6 +156,7 @@ class TurnCards:
         # A plan stands above its card, to be read as an answer is, and not once more in it (C7).
         plan = plan_of(request.tool_call)
         self._draw(shown, without_plan(request.tool_call, plan) if plan else request.tool_call, role)
+        # From here on the agent's own cancel closes the card.
         request.on_closed = lambda reason: card.close(CardState.CANCELLED, reason=reason)
         running.cards.append(card)
         # 3. Without buttons nobody can answer it: it would wait until its time is up.

@@ -53,6 +53,7 @@ def open_admin(common: Path, name: str, *, make: bool = False) -> int:
                 opened.append(open_directory(part, opened[-1]))
             except NotADirectoryError as exc:
                 raise Unreadable(LINK) from exc
+        # This one is the caller's; those on the way to it are closed.
         return opened.pop()
     finally:
         for fd in opened:

@@ -34,6 +34,7 @@ def branch_name(title: str, thread_id: int, taken: Collection[str]) -> str:
     # Regardless of case, as some disks can't tell two such names apart.
     prefix = next((one for one in _PREFIXES if one not in files), f"{_PREFIXES[0]}-{_short(thread_id, 6)}")
     slug = _slug(title)
+    # More of the id as long as the name is somebody's.
     for digits in range(3, 32):
         ending = f"-{_short(thread_id, digits)}"
         name = f"{prefix}/{slug[: LONGEST - len(prefix) - 1 - len(ending)].rstrip('-')}{ending}"

@@ -163,6 +163,7 @@ async def _take_everything(git: Writer, head: str) -> tuple[str, ...]:
     there = [name for name, how in changed.items() if how != b"D"] + [name for name in new if name[-1:] != b"/"]
     await check_filters(git, there)
     # Apart: what is gone may be behind a link by now, where git looks for nothing.
+    # Removals first, and with `--replace`: a file may have taken the place of a directory, or the other way round.
     for names, how in ((gone, ("--force-remove",)), (there, ("--add", "--replace"))):
         if names:
             await git.run("update-index", "-z", *how, "--stdin", given=b"\0".join(names) + b"\0")

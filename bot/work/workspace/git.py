@@ -393,6 +393,7 @@ async def is_dirty(repository: Repository, head: str | None, workspace: Path) ->
         return False
     async with borrowed(repository, head, workspace) as git:
         shape = ("--porcelain", "-z", "--no-renames", "--ignore-submodules=dirty")
+        # One byte tells that there is something.
         found = await git.run("status", *shape, *HERE, most=1)
         return bool(found.data)
 

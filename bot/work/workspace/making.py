@@ -138,6 +138,7 @@ async def clear(path: Path) -> None:
     except OSError as exc:
         raise disk_problem(exc) from exc
     finally:
+        # A thread that is left behind sees it, and takes nothing more away.
         stop.set()
 
 
@@ -191,6 +192,7 @@ async def _begin_branch(ground: Ground, start: str | None) -> str:
     async with writing(ground.repository, commit, tree.repository, index="none", trusted=tree.trusted) as git:
         ground.inherit(git)
         arguments = ("update-ref", "--no-deref", tree.reference)
+        # A branch at what is not there could not be read by anybody.
         found = await git.run("cat-file", "-t", commit, codes=(0, 128))
         if found.data != b"commit\n":
             raise Unreadable(f"the commit {inline_code(commit[:12])} is not in its repository")
@@ -257,6 +259,7 @@ async def complete(ground: Ground, head: str) -> None:
     await in_thread(admin.write_pointer, ground.tree.directory, place.private)
     # We hold the work tree's lock, so no git of ours is putting an index there.
     await in_thread(release_index, place.private)
+    # What is staged in it is the agent's, and never replaced.
     if await in_thread((place.private / "index").exists):
         return
     with suppress(Unreadable):
@@ -356,6 +359,7 @@ async def _post_checkout(ground: Ground, head: str) -> None:
     async with writing(place, head, ground.tree.directory, trusted=True) as git:
         hook = ("hook", "run", "--ignore-missing", "post-checkout", "--", "0" * len(head), head, "1")
         try:
+            # The work tree is there and complete, whatever a hook makes of it.
             await git.run(*hook)
         except GitFailed as exc:
             log.warning("work_tree.hook_failed", directory=str(ground.tree.directory), said=exc.said)

@@ -128,6 +128,7 @@ async def conflicts(tree: WorkTree) -> Conflicts | None:
     repository = await repository_of(tree)
     standing = await look_at(standing_of, repository)
     async with writing(repository, standing.head, repository.root, index="none", trusted=tree.trusted) as git:
+        # Without the lock: it changes nothing, and may be asked while somebody merges.
         tips = await _tips(git, tree, None)
         tried = await try_merge(git, tips.ours, tips.branch, tree.base) if tips.commits else None
         found = tried.files if tried is not None else ()

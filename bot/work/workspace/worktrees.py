@@ -175,6 +175,7 @@ def find_base(repository: Repository, base: str, remote: str) -> tuple[str, str]
     Raises:
         Unreadable: there is none.
     """
+    # The repository's own first: that is the one that a merge moves.
     for name in (f"refs/heads/{base}", f"refs/remotes/{remote}/{base}", f"refs/remotes/{base}"):
         commit = commit_of(repository, name) if _BRANCH.fullmatch(base) else None
         if commit is not None:
