@@ -184,6 +184,7 @@ class Attachments:
         opened: _Opened,
     ) -> None:
         """Fetch what can be had; afterwards each file has its bytes or a reason."""
+        # For all messages of the prompt together.
         room = anyio.CapacityLimiter(self.limits.at_once)
         wanted: list[_File] = []
         with anyio.move_on_after(self.limits.fetch_timeout):
@@ -236,6 +237,7 @@ class Attachments:
         )
         async for attempt in tries:
             with attempt:
+                # What an earlier try has written would stand before it.
                 await _in_thread(incoming.restart)
                 await self.fetch(attachment, save, self.limits.size)
 

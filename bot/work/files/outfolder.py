@@ -143,6 +143,7 @@ def collect(
     hide_from_git(workspace)
     with _Sending(workspace, thread_id, prompt_id, sent) as sending:
         left: list[Left] = []
+        # First what was left by earlier turns: it has waited for longer than what is new.
         _take_over(workspace, thread_id, share.own, busy | {prompt_id}, sending)
         for folder, is_own in ((str(thread_id), True), (None, share.own)):
             left += _empty(workspace, folder, None if is_own else share, sending, limit)

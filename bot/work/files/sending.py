@@ -73,6 +73,7 @@ def copy_to_send(
         hide_from_git(workspace)
         try:
             with closing_fd(open_below(workspace, (WEFT, SENDING, str(call_id)), owner)) as target:
+                # Before the file: whatever a kill leaves says to which thread it belongs, and what was said about it.
                 write_marker(target, thread_id, owner)
                 with _written(target, CAPTION, owner) as about:
                     about.write(caption.encode(errors="replace"))

@@ -186,6 +186,7 @@ class ThreadHeaders:
                 self._put_back(thread_id, again)
                 name = None
             else:
+                # Before the call, whatever comes of it: Discord counts it, too.
                 self._renamed.put(thread_id, (*recent, now))
         tags = tags_for(header.tags, header.choices, wanted.state) if wanted.state is not None else None
         if name is None and tags is None:

@@ -152,6 +152,7 @@ class TreeActions(TurnListener):
                 )
             except Conflicts as exc:
                 return await self._conflicting(place, by, tree, exc, key)
+            # The button below earlier conflicts is outdated now.
             self.settings.keep(place.thread_id, {CONFLICT: None})
             how = "squashed" if squash else "merged"
             size = _size(done.files, done.added, done.removed)

@@ -97,6 +97,7 @@ class Branches:
     def place_at(self, tree: WorkTree) -> anyio.Semaphore:
         """Return the few places that there are for looks at work trees of one repository."""
         places = self._places.get(tree.repository) or anyio.Semaphore(AT_ONCE)
+        # Put anew: those that are used stay, or two would each count to `AT_ONCE`.
         self._places.put(tree.repository, places)
         return places
 

@@ -111,6 +111,7 @@ class Removal:
                 await self.projects.keep(replace(row, state=READY, payload=_noted(row, anyway=False)))
             return Removed(str(exc))
         if row is not None:
+            # Last: as long as there is a row, what a kill leaves is found and finished.
             await self.projects.drop(row.thread_id)
         log.info("worktree.removed", thread=home, project=row.project if row else None, anyway=anyway)
         return Removed(kept=gone.kept, branch_gone=gone.branch_gone)

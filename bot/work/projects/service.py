@@ -295,6 +295,7 @@ class Projects:
 
     async def discard(self, home: int) -> None:
         """Remove a work tree that was made for a thread that is not to be; nothing that is in it is lost."""
+        # Or a thread works in it after all.
         if home not in self.rows or self.users_of(home):
             return
         async with self.holding(home):

@@ -58,6 +58,7 @@ class Tending:
         """Do what a button of `show`, or of what follows it, stands for; ``place``: where it was pressed."""
         if not self._may(entry, by):
             return NOT_YOURS
+        # At each press: buttons stay where they are, and rights change.
         if press != "remove" and not (by.owner or by.approver):
             return NOT_YOURS_ANYWAY
         here, branch = place.thread_id, branch_name(entry, look, named=named)

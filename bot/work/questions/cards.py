@@ -84,6 +84,7 @@ def refused_page(url: str) -> str:
         return "its address can't be read"
     if place.scheme != "https":
         return "only pages with https are linked here"
+    # What stands before an @ is read as the host by people, and is none.
     if not host or "@" in place.netloc:
         return "its address hides which host it is on"
     if len(url) > _LONGEST_PAGE or not url.isascii() or not url.isprintable() or re.search(r'[\s\\"<>`]', url):
@@ -121,6 +122,7 @@ def page_card(
     # As it is looked up: letters that only look like others show as what they are.
     host = urlsplit(url).netloc.encode("idna").decode()
     head = [*_ping(ping, role), f"🔗 **The agent asks you to open a page**{_named(agent)}", *quoted]
+    # In angle brackets, or Discord would fetch the page for a preview.
     head += [f"The page is on **{literal(host)}**:", f"<{url}>"]
     file = None
     if not whole:

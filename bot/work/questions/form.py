@@ -296,6 +296,7 @@ def _field(key: str, described: Any, *, required: bool) -> Field:
     named = described.get("type", "string" if {"enum", "oneOf"} & described.keys() else None)
     kinds = {"string": Kind.TEXT, "number": Kind.NUMBER, "integer": Kind.INTEGER, "boolean": Kind.YES_NO}
     kind = Kind.CHOICES if named == "array" else kinds.get(named) if isinstance(named, str) else None
+    # A reference is not followed: it may lead anywhere, and in a circle.
     if kind is None or "$ref" in described:
         raise Unaskable("only texts, numbers, booleans and choices can be asked")
     choices: tuple[Choice, ...] = ()

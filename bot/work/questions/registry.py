@@ -236,6 +236,7 @@ class QuestionRegistry:
         page = question.request.params.mode == "url"
         if question.form.fields:
             return Answer(EXPIRED, accepted=False)
+        # The answer to a form has content, if only an empty one.
         taken = question.request.accept(None if page else {})
         end = question_cards.opened(by.name) if page else question_cards.answered(by.name)
         return _settled(question, taken, end, by, "The agent has been told." if page else SENT)

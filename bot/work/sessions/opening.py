@@ -161,6 +161,7 @@ class Openings:
         """
         if self.intake.closed:
             return RESTARTING
+        # What is claimed has to outlive a kill.
         if self.store.trouble:
             return NOT_SAFE
         # Outside of the block below: what somebody else has taken is not given back here.

@@ -75,6 +75,7 @@ def _json(thread_id: int, texts: list[str], left_out: int, _why: str) -> Attachm
 
 def _turn_json(turn: KeptTurn) -> str:
     """Return a turn as it is kept, with what was decided; ids are text in both."""
+    # Ids as text: JSON's numbers end before snowflakes do.
     decisions = [
         {name: str(value) if name in _IDS and value is not None else value for name, value in asdict(one).items()}
         for one in turn.decisions
