@@ -45,7 +45,7 @@ from acp.schema import (
 )
 from acp.session_options import SessionOptions
 from acp.snapshot import Phase
-from acp.steering import INJECTED, METHOD, STARTED_TURN, STAY_IDLE, Steering, not_steered
+from acp.steering import INJECTED, METHOD, STARTED_TURN, STAY_IDLE, Steering
 from acp.tool_calls import block_text, has_result
 from acp.turn import Turn
 
@@ -285,10 +285,11 @@ class AgentSession:
         Awaiting the result, from any task, says whether the text is part of the turn: then it shares the turn's end. If
         not, and that is all that ever goes wrong, it has not been answered and is to be prompted (`acp.steering`).
         """
-        # Not into the turn after it: whoever sent the text may have had to wait before.
+        # Not into the turn after it: whoever sent the text may have had to wait before. Nothing is sent then, so
+        # nothing has to be waited for.
         running = turn is self._turn and turn.phase is Phase.RUNNING and self.is_prompting
         if not running or not self.can_steer:
-            return not_steered()
+            return Steering(reached=False)
         steering = Steering(self._steer_timeout)
         self._steerings.append(steering)
         answered = partial(self._on_steered, turn, steering)

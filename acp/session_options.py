@@ -146,7 +146,8 @@ class SessionOptions:
     def take(self, update: ConfigOptionUpdate | CurrentModeUpdate) -> None:
         """Take a change that the agent tells of."""
         if isinstance(update, ConfigOptionUpdate):
-            self._replace(update.config_options)
+            # An agent with modes alone may still tell of options, once it has some.
+            self.all = read_options(update.config_options)
             return
         mode = self.of(Kind.MODE)
         # With config options as well: a real agent tells of the same change in both ways, in either order.
@@ -157,7 +158,7 @@ class SessionOptions:
         """Take the agent's answer to the request that chose a value, which may say that it is another one."""
         options = result.get("configOptions") if isinstance(result, dict) else None
         if isinstance(options, list) and options:
-            self._replace(options)
+            self.all = read_options(options)
         else:
             self._choose(option_id, value)
 
@@ -182,10 +183,6 @@ class SessionOptions:
         if option is None or option.current == self.initial.get(option.id, option.current):
             return None
         return option.name_of(option.current)
-
-    def _replace(self, raw: Sequence[Any]) -> None:
-        # An agent with modes alone may still tell of options, once it has some.
-        self.all = read_options(raw)
 
     def _choose(self, option_id: str, value: str) -> None:
         self.all = tuple(one.choosing(value) if one.id == option_id else one for one in self.all)

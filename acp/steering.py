@@ -57,8 +57,3 @@ class Steering:
 
     def __await__(self) -> Generator[Any, Any, bool]:
         return self.wait().__await__()
-
-
-def not_steered() -> Steering:
-    """Return what a message gets that was never sent: there is no turn that could take it."""
-    return Steering(reached=False)
