@@ -41,7 +41,7 @@ MOST_BYTES = 8 * 2**20
 MOST_NEW, LARGEST_NEW, MOST_NEW_BYTES = 1_000, 2**20, 16 * 2**20
 """New files that are shown, bytes of each, and of all."""
 
-UNREADABLE = "its repository can't be read by me"
+UNREADABLE = "I can't read its repository"
 
 _EMPTY_FILE = {
     40: b"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",

@@ -156,7 +156,7 @@ class KubeApi:
         if not isinstance(said, dict):
             return {"text": data.decode(errors="replace")}
         if not (isinstance(said.get("items") or [], list) and isinstance(said.get("metadata", {}), dict)):
-            raise ApiError(0, "an answer that is none of the API's")
+            raise ApiError(0, "an answer that cannot be read")
         return said
 
     @asynccontextmanager
