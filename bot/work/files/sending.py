@@ -56,6 +56,7 @@ def copy_to_send(
     Raises:
         NotTaken: it is none that is posted, or can't be copied.
     """
+    # 1. The very file that is meant, through no link.
     *folders, name = path
     owner, shown = owner_to_be(workspace), "/".join(path)
     try:
@@ -69,6 +70,7 @@ def copy_to_send(
         raise NotTaken(f"There is no file {shown} in the workspace, or it lies behind a link") from None
     except OSError as exc:
         raise NotTaken(f"{shown} can't be read: {said(exc)}") from exc
+    # 2. Its copy, or nothing of it.
     with os.fdopen(fd, "rb") as source:
         hide_from_git(workspace)
         try:

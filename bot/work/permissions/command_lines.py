@@ -171,6 +171,7 @@ def runs_of(command: str | Sequence[str]) -> Runs:
 
 def _unwrap(words: Words, runs: Runs, depth: int) -> None:
     """Note a command and what it runs in turn."""
+    # 1. The command itself, within bounds.
     first = next((at for at, word in enumerate(words) if word is None or not ASSIGNMENT.match(word)), len(words))
     words, runs.doubtful = words[first:], runs.doubtful or first > 0
     if not words:
@@ -189,12 +190,13 @@ def _unwrap(words: Words, runs: Runs, depth: int) -> None:
         runs.unreadable = True
         return
     program, known = (words[0] or "").rpartition("/")[2].lower(), [word for word in words[1:] if word is not None]
-    # Quoted, but whoever gets it may run it; and so do options of any program: sort --compress-program.
+    # 2. What any program may run: what is quoted, whoever gets it, and what is in an option (sort --compress-program).
     runs.doubtful |= any(re.search(r"\$\(|`|^-.*\s", word) for word in known)
     for value in (value for word in known[:MOST_ARGUMENTS] if word.startswith("-") for value in values_in(word)):
         runs.unreadable |= len(runs.arguments) >= _MOST_COMMANDS
         if not runs.unreadable:
             runs.arguments.append((value,))
+    # 3. What this one runs, as far as it is known.
     if program in _SHELLS:
         _unwrap_shell(words, runs, depth)
     elif program in _RESERVED:

@@ -99,6 +99,7 @@ class Rulings:
             tell: shows a line in the thread.
             may_take: whether people could take an option: what they would not see in full no rule allows.
         """
+        # 1. What the rules say.
         rules, mode = self.in_force(first.thread_id, workspace)
         if rules == Rules() and mode is Mode.ASK:
             return _ASK  # as by default: nobody has to read the command for that
@@ -108,11 +109,12 @@ class Rulings:
             # A fault here must neither allow anything nor keep people from deciding; it may have been a deny rule.
             log.exception("ruling.failed", thread=first.thread_id)
             return Verdict(Ruling.ASK, two_person=bool(rules.two_person))
+        # 2. People have to answer.
         option = option_for(judged.ruling, request.options)
         allows = judged.ruling is Ruling.ALLOW
         if judged.ruling is Ruling.ASK or (allows and (option is None or not may_take(option))):
             return Verdict(Ruling.ASK, judged.rule, judged.two_person)
-        # Counted although the agent may have been first: it is the asking that is bounded.
+        # 3. Answered in their place. Counted although the agent may have been first: it is the asking that is bounded.
         ruled.count += 1
         by: DecidedBy = "rule" if judged.rule is not None else "mode"
         name = str(judged.rule) if judged.rule is not None else str(mode)

@@ -188,12 +188,14 @@ def merged(
         known: of those that are listed, whose they are and were.
         patterns: see `home_in`; with the project whose directories they are.
     """
+    # 1. Whose each of them is and was.
     having = {one.session_id: one for one in ours}
     threads: dict[str, set[int]] = {}
     copies, owned = set[str](), set[str]()
     for one in known:
         threads.setdefault(one.session_id, set()).add(one.thread_id)
         (copies if one.copy else owned).add(one.session_id)
+    # 2. What the agent has listed.
     entries: dict[str, Entry] = {}
     elsewhere = 0
     for found in listed:
@@ -218,7 +220,7 @@ def merged(
             program,
             next((project for pattern, project in patterns.items() if home_in(found.cwd, [pattern]) is not None), None),
         )
-    # Those that the agent has not listed: it can't, or did not answer, or stopped before them.
+    # 3. Those that the agent has not listed: it can't, or did not answer, or stopped before them.
     for one_of_ours in having.values():
         entries.setdefault(
             one_of_ours.session_id,

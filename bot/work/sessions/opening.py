@@ -253,6 +253,7 @@ class Openings:
     async def _copy(
         self, claim_id: int, thread_id: int, prompt: str, title: str, where: Where, by: Actor, rights: Actor
     ) -> Opening | Answer:
+        # 1. What is there to be copied.
         agent, record = self.settings.agent_of(thread_id), await self.store.thread(thread_id)
         if record is None or record.session_id is None:
             return NOTHING_TO_COPY
@@ -266,6 +267,7 @@ class Openings:
             notes.extend([LEFT] if branched.left else [])
             return branched.directory
 
+        # 2. The copy, in a directory of its own where each thread has a work tree.
         try:
             with anyio.fail_after(COPY_LIMIT):
                 copy = await self.pool.copy_session(thread_id, elsewhere if apart else None)
@@ -277,6 +279,7 @@ class Openings:
         if self.settings.agent_of(thread_id) != agent:
             self.pool.copies.drop(copy)
             return HANDED_OFF
+        # 3. Its thread.
         home = (
             self.settings.home_of(thread_id) if THREAD_FIELD in self.settings.profile_of(thread_id).workspace else None
         )
@@ -301,6 +304,7 @@ class Openings:
         if isinstance(opened, Answer):
             self.pool.copies.drop(copy)
             return opened
+        # 4. Both threads know of it.
         self.pool.copies.give(opened.inbound.thread_id, copy)
         self.budgets.copied(copy.session.id, copy.origin)
         link = f"https://discord.com/channels/{where.guild_id}/{opened.inbound.thread_id}"
