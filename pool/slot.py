@@ -241,6 +241,7 @@ class Slot:
                 acquired = True
             finally:
                 self.waiting.discard(scope)
+        # By what happened, not by whether it was cancelled: a stop may come when the lock was already got.
         # Looked at again: the agent may have hung up while the turn before was running.
         if acquired and not self.usable:
             self.lock.release()

@@ -81,6 +81,7 @@ class Backgrounds:
         """Ask for everything side by side; what is not answered in time counts as unknown."""
         links = [(one, link) for one in messages for link in links_in(one.text, one.guild_id)]
         talks = [one for one in messages if one.conversation is not None] if self.most else []
+        # Filled beforehand: where the time is up in the middle, what was answered by then stays.
         linked = [NOT_LOOKED_UP] * min(len(links), MOST_LINKS)
         earlier = [Earlier((NOT_READ,))] if talks else []
 
@@ -97,6 +98,7 @@ class Backgrounds:
                         tasks.start_soon(find, index, one, link)
                     if talks:
                         tasks.start_soon(read, max(talks, key=lambda one: one.message_id))
+        # With the wordings of before the wait: of a message that was edited meanwhile, it is then not settled.
         background = Background(wordings, read=sum(one.read for one in earlier))
         for (one, _), quote in zip(links, linked, strict=False):
             background.linked.setdefault(one.message_id, []).append(quote)

@@ -149,6 +149,7 @@ class ThreadStates(TurnListener):
 
     def started(self, running: RunningTurn) -> None:
         thread = self._threads.get(running.thread_id)
+        # An entry that was put back may be begun again: its attempt before would count as running, too.
         others = [turn for turn in thread.running if turn.entry is not running.entry] if thread is not None else []
         first = running.first
         asked_by = tuple(author.id for author in running.entry.authors)
@@ -182,6 +183,7 @@ class ThreadStates(TurnListener):
     def recorded(self, message: Inbound, outcome: Outcome) -> None:
         """Take note of a message whose turn a kill has cut off, or that came too long ago to be run."""
         thread = self._threads.get(message.thread_id)
+        # What runs there now says more than what a kill has cut off.
         if outcome is not Outcome.INTERRUPTED or (thread is not None and thread.running):
             return
         asked_by = (message.author.id,)

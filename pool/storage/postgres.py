@@ -219,6 +219,7 @@ class Postgres:
     def _ready(self) -> sa.Connection:
         if self._core is None:
             self._core = self._engine.connect()
+            # If this fails, `_faults` drops the connection: the next call would take it for looked at.
             self._check_format(self._core)
         return self._core
 

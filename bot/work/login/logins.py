@@ -70,6 +70,7 @@ class Logins:
         shown = methods[:_MOST_METHODS]
         left_out = f"-# … and {len(methods) - len(shown)} more." if len(methods) > len(shown) else ""
         ways = [f"{number}. {self._way(place_id, method)}" for number, method in enumerate(shown, 1)]
+        # The others need somebody at a terminal: no press can do that.
         by_itself = [method for method in shown if method.type != _TERMINAL]
         buttons = tuple(
             Button(f"weft:auth:{here}:{_digest(method)}", clip(f"Log in: {self.redact(_label(method))}", 80))

@@ -46,6 +46,7 @@ class KeptTurn:
 def fenced(text: str, language: str = "") -> str:
     """Return a text in a fence longer than any that is in it."""
     text = clean(text).strip("\n")
+    # The second 3 is for a text without fences: `max` takes no single number.
     fence = "`" * max(3, *(len(run) + 1 for run in _FENCE.findall(text)), 3)
     return f"{fence}{language}\n{text}\n{fence}"
 

@@ -162,10 +162,12 @@ async def _merge(
             raise Conflicts(tree.branch, tree.base, tips.base, tried.files)
         await check_tree(git, tried.tree)
         size = await counts(git, tips.base, tried.tree)
+        # A merge that changes no file is made all the same: by it git knows that the branch is in.
         if not size.files and squash:
             raise Refused(f"there is nothing to merge: {inline_code(tree.base)} has the same already")
         parents = (tips.base,) if squash else (tips.base, tips.branch)
         new = await _make_commit(git, tried.tree, parents, message)
+        # With the commit that the base was at: from any other one, git does not move it.
         moves = [f"update {ref} {new} {tips.base}"]
         # Made in the same second of the same words, the squash can be the very commit that the branch has.
         if squash and new != tips.branch:

@@ -339,4 +339,5 @@ async def _listen(stream: anyio.abc.ByteReceiveStream | None, said: bytearray) -
     assert stream is not None
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async for chunk in stream:
+            # Read on beyond what is kept: a program waits for ever at a pipe that is full.
             said += chunk[: _OUTPUT - len(said)]

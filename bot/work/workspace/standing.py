@@ -202,6 +202,7 @@ async def has_changes(git: Git, *, submodules: bool = True) -> bool:
     """
     ignored = "dirty" if submodules else "all"
     shape = ("--porcelain", "-z", "--no-renames", "--untracked-files=no", f"--ignore-submodules={ignored}")
+    # One byte is enough: whatever is listed is a change, and the list could be long.
     return bool((await git.run("status", *shape, *EVERYTHING, most=1)).data)
 
 

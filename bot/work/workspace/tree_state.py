@@ -94,6 +94,7 @@ def find_position(tree: WorkTree, directory: Path | None = None) -> Position:
     project = find_project(tree.repository)
     place = Repository(directory or tree.directory, admin_of(tree, project.common), project.common, ours=True)
     bases: list[str] = []
+    # Without a base it can still be told what is in no commit.
     with suppress(Unreadable):
         bases.append(find_base(project, tree.base, tree.remote)[1])
         fetched = commit_of(project, f"refs/remotes/{tree.remote}/{tree.base}")
@@ -176,6 +177,7 @@ async def _was_squashed(git: Git, tree: WorkTree, position: Position, base: str)
         return False
     found = await git.run("rev-list", "--parents", "--max-count=1", marked, "--", codes=(0, 128))
     parents = found.data.decode().split()[1:]
+    # A branch that went on since has commits that the squash has not.
     if len(parents) != 2 or parents[1] != position.head:
         return False
     return (await git.run("merge-base", "--is-ancestor", parents[0], base, codes=(0, 1))).code == 0
@@ -205,6 +207,7 @@ def _lines_of(root: Path, names: Sequence[bytes]) -> int:
             lines += 1
             continue
         with suppress(OSError):
+            # It may have become a link since it was listed, or a pipe, which would keep us waiting.
             fd = os.open(os.path.join(os.fsencode(root), name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # noqa: PTH118
             with os.fdopen(fd, "rb") as file:
                 data = file.read() if stat.S_ISREG(os.fstat(fd).st_mode) else b""

@@ -227,6 +227,7 @@ def find_tree(tree: WorkTree) -> Repository:
     admin = admin_of(tree, found.common)
     if not tree.directory.is_dir() or not (admin / "HEAD").is_file():
         raise Unreadable("its work tree is not there")
+    # Agents can write there, and what git writes is to stay in the repository.
     if admin.is_symlink() or admin.parent.is_symlink():
         raise Unreadable("parts of its repository are links to elsewhere")
     return Repository(tree.directory, admin, found.common, ours=True)
@@ -286,6 +287,7 @@ async def locked(tree: WorkTree) -> AsyncIterator[int]:
                 try:
                     fd = await anyio.to_thread.run_sync(_lock, path)
                 except BlockingIOError:
+                    # No fault of the disk, though an `OSError` as well: somebody else holds it, and it is tried again.
                     raise
                 except OSError as exc:
                     raise disk_problem(exc) from exc
