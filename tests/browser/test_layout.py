@@ -187,8 +187,9 @@ async def test_no_state_of_the_page_shuts_anybody_out(tmp_path: Path, chromium: 
             await owner.open("clean up")
             card = owner.message("asks for permission")
             await expect(card).to_be_visible()
-            await owner.message("I look.").hover()
+            await owner.action(owner.message("I look."), "Reply")
             await look(owner, "thread")
+            await owner.page.get_by_role("button", name="Cancel reply").click()
             await owner.composer.press_sequentially("/")
             await expect(owner.page.get_by_role("listbox", name="Commands")).to_be_visible()
             # The keys that move in the list are pressed in the message box, which keeps the focus.

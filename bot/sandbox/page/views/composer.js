@@ -112,10 +112,9 @@ function replyBar(app) {
             type="button"
             class="ping-switch"
             aria-pressed=${replyTo.ping}
-            aria-label="Mention ${name}"
             @click=${() => set({ ...replyTo, ping: !replyTo.ping })}
         >
-            @ ${replyTo.ping ? "On" : "Off"}
+            @ ${replyTo.ping ? "On" : "Off"}<span class="visually-hidden">, mention ${name}</span>
         </button>
         <button type="button" class="icon-button" aria-label="Cancel reply" @click=${() => set(null)}>
             ${icon("close")}
