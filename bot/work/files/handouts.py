@@ -177,7 +177,8 @@ class Handouts:
         busy = frozenset(self._on_their_way) | {one.prompt_id for one in self._running}
         take = partial(
             outfolder.collect, directory, turn.thread_id, turn.prompt_id, share, limit, said.files, busy,
-            frozenset(turn.sent),
+            # As it is when a file is looked at: what Discord refuses meanwhile comes back, and nobody has it.
+            turn.sent.keys(),
         )  # fmt: skip
         try:
             with anyio.fail_after(_COLLECT_LIMIT):

@@ -13,7 +13,7 @@ import hashlib
 import mimetypes
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -123,13 +123,14 @@ def collect(
     limit: int,
     handed: Sequence[HandedFile] = (),
     busy: frozenset[int] = frozenset(),
-    sent: frozenset[bytes] = frozenset(),
+    sent: Collection[bytes] = (),
 ) -> Collected:
     """Take what a turn hands out, with what an earlier run took for its prompt and did not post.
 
     Args:
         limit: bytes that a file may have.
-        sent: digests of files that were sent amid the turn: what is the same is not posted again.
+        sent: digests of files that were sent amid the turn: what is the same is not posted again. It may change
+            while this runs.
         handed: files from content blocks; one that lies in the folder as well is taken once.
         busy: prompts whose files somebody posts; what was taken for others of the thread is taken over.
     """
@@ -194,7 +195,7 @@ def put_back(workspace: Path, thread_id: int, prompt_id: int, names: Iterable[st
 class _Sending:
     """The directory of what is to be posted for one prompt; made when there is something to put into it."""
 
-    def __init__(self, workspace: Path, thread_id: int, prompt_id: int, sent: frozenset[bytes] = frozenset()) -> None:
+    def __init__(self, workspace: Path, thread_id: int, prompt_id: int, sent: Collection[bytes] = ()) -> None:
         self._workspace = workspace
         self._sent = sent
         self._thread_id = thread_id

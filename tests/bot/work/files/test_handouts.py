@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +110,24 @@ async def test_files_that_were_taken_too_late_come_with_the_next_turn(
     await anyio.to_thread.run_sync(taken.wait, 10)
     assert list(desk.folder.iterdir()) == []
     assert files_of(await desk.turn(2)) == ["a.txt"]
+
+
+@pytest.mark.asyncio
+async def test_what_discord_refuses_while_a_turn_is_collected_is_not_taken_for_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F7, M2: the file is back in the folder by then, and would be lost."""
+    desk, digest, collect = Desk(tmp_path), hashlib.sha256(b"x").digest(), outfolder.collect
+    with desk.handouts.turn(inbound(1, thread_id=7)) as turn:
+        turn.sent[digest] = "a.txt"
+
+        def slow(*args: Any) -> Collected:
+            del turn.sent[digest]
+            (desk.folder / "a.txt").write_text("x")
+            return collect(*args)
+
+        monkeypatch.setattr(outfolder, "collect", slow)
+        assert files_of(await desk.handouts.collect(turn)) == ["a.txt"]
 
 
 @pytest.mark.asyncio
