@@ -11,6 +11,7 @@ from bot.model import Outcome
 from bot.sandbox import Interaction
 from tests.agents import Gate, scenario
 from tests.agents.offers import commands, offers
+from tests.clock import let_pass
 from tests.e2e.busy import answers, begun, friends, held
 from tests.e2e.play import play, until_marked
 
@@ -62,7 +63,7 @@ async def test_a_command_is_one_however_its_name_is_spelt_and_what_is_none_is_no
     gate = Gate(tmp_path / "gate")
     named = [{"name": name, "description": "does something"} for name in ("team/review", "what?!")]
     agent = scenario(tmp_path, words={"first": held(gate)}, commands=named, steering=True)
-    async with play(tmp_path, agent, debounce=0.3, debounce_max=0.6, **friends("bob")) as game:
+    async with play(tmp_path, agent, debounce=10, debounce_max=10, **friends("bob")) as game:
         bob, owner = game.discord.user("bob"), game.owner
         thread_id = await begun(game)
         assert await (await owner.slash(thread_id, "queue mode", mode="followup")).told()
@@ -70,8 +71,8 @@ async def test_a_command_is_one_however_its_name_is_spelt_and_what_is_none_is_no
         assert await used.told() == "`/team/review` src"
         by_command = game.discord.messages(thread_id)[-1].id
         typed = [await game.say(thread_id, text, bob) for text in ("/what?! now", "/etc/hosts is wrong", "mend it")]
-        for one in typed:
-            await until_marked(game.discord, one)
+        await until_marked(game.discord, *typed)
+        let_pass(10)
         gate.open()
         assert [await game.outcome(one) for one in (thread_id, by_command, *typed)] == [Outcome.ANSWERED] * 5
         assert first_texts(agent) == ["first", "/team/review src", "/what?! now", "/etc/hosts is wrong\nmend it"]

@@ -34,6 +34,7 @@ import pytest
 from acp.shutdown import MARKER, StopLimits
 from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
+from tests.clock import let_pass
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.witness import conversing, gone, hurry, witnessed, words
 from tests.repeat import in_soak
@@ -164,9 +165,11 @@ async def test_nothing_outlives_an_agent_that_ran_into_the_hard_timeout(
     hurry(monkeypatch)
     deaf: list[Step] = [{"ignore_cancel": True}, *brood(tmp_path), {"text": "so far"}, {"hang": True}]
     agent = scenario(tmp_path, words={"go": deaf})
-    async with play(tmp_path, agent, hard_timeout=4.0, cancel_grace=0.2) as game, conversing(game):
+    async with play(tmp_path, agent, hard_timeout=10.0, cancel_grace=0.2) as game, conversing(game) as witness:
         thread_id = await started(game)
         members = grown(agent, tmp_path)
+        async with witness:
+            let_pass(10)
         assert await game.outcome(thread_id) is Outcome.TIMED_OUT
         await extinct(agent, members)
 

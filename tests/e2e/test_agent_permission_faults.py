@@ -27,6 +27,7 @@ from bot.model import Actor, Outcome
 from bot.sandbox import Fault
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.agents.scenario import allow_options
+from tests.clock import let_pass
 from tests.e2e.play import Play, play
 from tests.e2e.witness import witnessed, words
 from tests.repeat import in_soak
@@ -181,9 +182,10 @@ async def test_a_request_of_an_unknown_session_is_cancelled(tmp_path: Path) -> N
 async def test_a_click_after_the_time_is_up_is_told_that_it_is_too_late(tmp_path: Path) -> None:
     """D6: an old client may still show the buttons."""
     agent = asking(tmp_path)
-    async with witnessed(tmp_path, agent, permission_timeout=0.5) as game:
+    async with witnessed(tmp_path, agent, permission_timeout=10) as game:
         thread_id = await game.mention("ask")
         _, buttons = await game.card(thread_id)
+        let_pass(10)
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         owner = Actor(id=game.owner.id, name="owner")
         answer = game.on_stage.bot.dispatcher.decide(buttons[0].request, 0, owner)

@@ -37,6 +37,7 @@ from bot.config import Settings
 from bot.model import Outcome
 from pool.model import PoolLimits
 from tests.agents import ScriptedAgent, scenario
+from tests.clock import let_pass
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import connected, mention, shown, until_shown
 from tests.e2e.witness import gone, hurry, witnessed, words
@@ -211,8 +212,8 @@ async def answered_again(game: Play, thread_id: int) -> None:
 @pytest.mark.parametrize(
     ("method", "line"),
     [
-        ("session/new", "session/new was not answered within 2 s"),
-        *in_soak([("initialize", "the agent did not answer within 2 s")]),
+        ("session/new", "session/new was not answered within 10 s"),
+        *in_soak([("initialize", "the agent did not answer within 10 s")]),
     ],
 )
 async def test_a_start_that_is_never_answered_is_given_up_and_leaves_no_process(
@@ -220,12 +221,13 @@ async def test_a_start_that_is_never_answered_is_given_up_and_leaves_no_process(
 ) -> None:
     """P1, P9, O4: other threads do not wait for it."""
     agent = scenario(tmp_path, words=words(tmp_path), start={"after": 1, "first": 2, "hang": method})
-    async with witnessed(tmp_path, agent, start_timeout=2) as game:
+    async with witnessed(tmp_path, agent, start_timeout=10) as game:
         stuck = await game.mention("stuck")
         await agent.seen("start", 2)
         _, outcome = await game.ask("hello")
         assert outcome is Outcome.ANSWERED
         assert stuck not in game.on_stage.outcomes
+        let_pass(10)
         assert await game.outcome(stuck) is Outcome.COULD_NOT_START
         assert game.shown(stuck) == f"{NOT_STARTED} `{line}`.{FIXED}"
         await gone(agent.pids()[1])

@@ -11,6 +11,7 @@ import pytest
 from bot.model import Outcome
 from bot.sandbox import CallbackType, Interaction, Message
 from tests.agents import ScriptedAgent, Step, scenario
+from tests.clock import let_pass
 from tests.e2e.play import LIMIT, Play, play
 from tests.repeat import in_soak
 
@@ -142,7 +143,7 @@ async def test_a_question_without_an_answer_ends_as_the_protocol_says(
 ) -> None:
     """C6, T6: and a stranger ends nothing."""
     agent = asking(tmp_path, form(CHOICE))
-    async with play(tmp_path, agent, permission_timeout=0.5 if end == "time-out" else 30.0) as game:
+    async with play(tmp_path, agent, permission_timeout=10.0 if end == "time-out" else 30.0) as game:
         thread_id = await game.mention("paint it")
         shown = await card(game, thread_id)
         if end == "Decline":
@@ -151,6 +152,8 @@ async def test_a_question_without_an_answer_ends_as_the_protocol_says(
             await game.owner.click(shown.id, buttons(shown)["Decline"])
         elif end == "stop":
             await game.stop(thread_id)
+        else:
+            let_pass(10)
         await game.outcome(thread_id)
         await game.until_shown(thread_id, line)
         assert answers(agent) == [{"action": action}]

@@ -9,6 +9,7 @@ import pytest
 
 from bot.model import Outcome
 from tests.agents import Gate, Step, alive, scenario
+from tests.clock import let_pass
 from tests.e2e.play import play
 
 pytestmark = pytest.mark.asyncio
@@ -148,9 +149,11 @@ async def test_an_agent_that_answers_end_turn_to_a_cancel_was_stopped_all_the_sa
 async def test_the_hard_timeout_ends_an_agent_that_chats_for_ever(tmp_path: Path) -> None:
     """T2: an absolute deadline."""
     agent = scenario(tmp_path, [{"text": "and ", "repeat": -1, "delay": 0.01}])
-    async with play(tmp_path, agent, hard_timeout=1.5) as game:
-        thread_id, outcome = await game.ask("go")
-        assert outcome is Outcome.TIMED_OUT
+    async with play(tmp_path, agent, hard_timeout=10) as game:
+        thread_id = await game.mention("go")
+        await game.until_shown(thread_id, "and and")
+        let_pass(10)
+        assert await game.outcome(thread_id) is Outcome.TIMED_OUT
         assert "and and" in game.shown(thread_id)
         assert "Timed out" in game.shown(thread_id)
 

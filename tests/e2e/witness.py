@@ -55,22 +55,23 @@ async def witnessed(
 
 
 @asynccontextmanager
-async def conversing(game: Play) -> AsyncIterator[None]:
+async def conversing(game: Play) -> AsyncIterator[anyio.Lock]:
     """Hold a conversation in a thread of its own: a witness for where no turn may be long.
 
     It asks again and again while the body runs, and is answered each time. It is asked before the body begins, so the
-    first process of the agent is its own; ``hello`` has to be echoed.
+    first process of the agent is its own; ``hello`` has to be echoed. Whoever holds the lock finds it between turns.
     """
     thread_id, outcome = await game.ask("hello")
-    outcomes, over = [outcome], anyio.Event()
+    outcomes, over, asking = [outcome], anyio.Event(), anyio.Lock()
 
     async def go_on() -> None:
         while not over.is_set():
-            outcomes.append(await game.outcome(await game.say(thread_id, "hello")))
+            async with asking:
+                outcomes.append(await game.outcome(await game.say(thread_id, "hello")))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(go_on)
-        yield
+        yield asking
         over.set()
     assert len(outcomes) > 1
     assert set(outcomes) == {Outcome.ANSWERED}

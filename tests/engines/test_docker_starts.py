@@ -15,7 +15,8 @@ from acp.errors import AgentSpawnError, SpawnFailure
 from pool.engines.docker.agent import DockerAgent
 from pool.engines.docker.engine import DockerEngine
 from pool.engines.docker.settings import DockerSettings
-from tests.engines.docker_bed import LIMITS, WATCH, bed, launch, started, until, until_empty
+from tests.clock import let_pass
+from tests.engines.docker_bed import LIMITS, WATCH, bed, launch, started, until_empty, until_seen
 from tests.engines.docker_server import STDERR, Answer, Container, Fault
 
 pytestmark = pytest.mark.asyncio
@@ -80,18 +81,18 @@ async def test_what_the_container_says_of_its_start_is_understood(tmp_path: Path
 @pytest.mark.parametrize("at", ["create", "attach", "/start"])
 async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path, at: str) -> None:
     """P9, P14"""
-    async with bed(tmp_path, start_timeout=2.0) as (docker, engine):
+    async with bed(tmp_path, start_timeout=10) as (docker, engine):
         docker.faults.append(Fault(at, silent=True, after=at == "create"))
 
         async def start() -> None:
-            # The name of a container that is being made is waited for, to the end of the start's time.
             with suppress(AgentSpawnError):
                 await engine.start(launch())
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(start)
-            await until(lambda: any(at in request for request in docker.seen))
-            tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as starts:
+            starts.start_soon(start)
+            await until_seen(docker, at)
+            starts.cancel_scope.cancel()
+            let_pass(10)  # as long as it waits for the id of what it may have made
         await until_empty(docker)
 
 

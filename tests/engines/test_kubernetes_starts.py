@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
+from tests.clock import passing
 from tests.engines.kube_bed import SHORT, KubernetesBed, bed
 from tests.engines.kube_model import Refused
 
@@ -73,16 +74,22 @@ async def test_a_full_cluster_is_waited_for_and_told(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_a_start_that_waits_too_long_says_for_what(tmp_path: Path) -> None:
     """P14"""
-    async with bed(tmp_path, start_timeout=0.5) as one:
+    async with bed(tmp_path, start_timeout=10) as one:
+
+        async def given_up(words: str) -> AgentSpawnError:
+            one.told.clear()
+            async with passing(10, lambda: any(words in told for told in one.told)):
+                return await refused(one)
+
         set_room(one, 0)
-        full = await refused(one)
+        full = await given_up("2 Insufficient memory")
         assert (full.failure, full.transient) == (SpawnFailure.NO_ROOM, True)
         assert "2 Insufficient memory" in str(full)
         set_room(one, 5)
         one.api.volumes = "no such volume"
-        assert (await refused(one)).failure is SpawnFailure.TIMEOUT
+        assert (await given_up("no such volume")).failure is SpawnFailure.TIMEOUT
         one.api.volumes, one.api.quota = "", 0
-        assert (await refused(one)).failure is SpawnFailure.NO_ROOM
+        assert (await given_up("the quota of the namespace")).failure is SpawnFailure.NO_ROOM
 
 
 @pytest.mark.asyncio

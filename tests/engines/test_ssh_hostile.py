@@ -20,6 +20,7 @@ from pool.engines.ssh import client as ssh_client
 from pool.engines.ssh import engine as ssh_engine
 from pool.engines.ssh.engine import SshEngine
 from pool.engines.ssh.settings import SshSettings
+from tests.clock import passing
 
 pytestmark = pytest.mark.asyncio
 
@@ -38,7 +39,7 @@ case $before in
         echo "ssh: connect to host 10.9.8.7 port 22: Connection timed out" >"$words"
         exit 255
         ;;
-    hung*) exec sleep 600 ;;
+    hung*) echo >>"$0.hung"; exec sleep 600 ;;
     liar*)
         # What a shell of this account could do: read what it is sent, and answer with anything in its form.
         size=${remote##*-c }
@@ -83,16 +84,17 @@ def launch(tmp_path: Path, state: str, thread: str = "1234") -> LaunchSpec:
 
 
 async def test_a_host_that_hangs_after_the_login_is_left_for_another(
-    ssh: Path, tmp_path: Path, free_state: str, monkeypatch: pytest.MonkeyPatch
+    ssh: Path, tmp_path: Path, free_state: str
 ) -> None:
     """P6, P14: and for the next start it is not the first choice any more."""
-    monkeypatch.setattr(ssh_client, "_BEGIN", 0.3)
     async with engine(ssh, "hung", "well", shared=True) as far:
         far._hosts["hung"].measured(2**60, anyio.current_time())
         far._hosts["well"].measured(2**30, anyio.current_time())
         for _ in range(2):
-            agent = await far.start(launch(tmp_path, free_state))
+            async with passing(ssh_client._BEGIN + 1, Path(f"{ssh}.hung").exists):
+                agent = await far.start(launch(tmp_path, free_state))
             assert agent.node == "well"
+            far._hosts["well"].measured(2**30, anyio.current_time())  # as it was when no time had passed
             assert {one.name for one in await far.nodes() if not one.reachable} == {"hung"}
             await agent.stop(QUICK)
 
@@ -150,13 +152,14 @@ async def test_a_host_that_takes_all_the_time_of_a_start_is_avoided_by_the_next(
     ssh: Path, tmp_path: Path, free_state: str
 ) -> None:
     """P6, P14"""
-    async with engine(ssh, "hung", "well", shared=True, start_timeout=0.5) as far:
+    async with engine(ssh, "hung", "well", shared=True, start_timeout=5) as far:
         far._hosts["hung"].measured(2**60, anyio.current_time())
         far._hosts["well"].measured(2**30, anyio.current_time())
-        with pytest.raises(AgentSpawnError) as caught:
-            await far.start(launch(tmp_path, free_state))
+        async with passing(5, Path(f"{ssh}.hung").exists):
+            with pytest.raises(AgentSpawnError) as caught:
+                await far.start(launch(tmp_path, free_state))
         assert caught.value.failure is SpawnFailure.TIMEOUT
-        assert "hung: has not started an agent within 0.5 s" in str(caught.value)
+        assert "hung: has not started an agent within 5 s" in str(caught.value)
         far.start_timeout = 30
         agent = await far.start(launch(tmp_path, free_state, "5678"))
         assert agent.node == "well"

@@ -24,6 +24,7 @@ from bot.work.files.transcription import Transcriber
 from bot.work.limits import FileLimits
 from bot.work.ports import DownloadFailed, Save, TryDownloadAgain
 from tests.bot.work import samples
+from tests.clock import passing
 
 pytestmark = pytest.mark.asyncio
 
@@ -310,8 +311,9 @@ async def test_a_connection_that_breaks_is_tried_again_from_the_start(tmp_path: 
 async def test_a_file_that_hangs_does_not_keep_the_others(tmp_path: Path) -> None:
     """F3"""
     cdn = Cdn({"a.txt": b"fine", "b.txt": b"never"}, gates={"b.txt": anyio.Event()})
-    desk = Desk(tmp_path, cdn, FileLimits(fetch_timeout=0.3))
-    prepared = await desk.prepare(message(file(1, "a.txt"), file(2, "b.txt")))
+    desk = Desk(tmp_path, cdn, FileLimits(fetch_timeout=10.3))
+    async with passing(10, lambda: cdn.at_once == 1 and desk.saved().get("a.txt") == b"fine"):
+        prepared = await desk.prepare(message(file(1, "a.txt"), file(2, "b.txt")))
     assert [block["type"] for block in blocks(prepared)] == ["resource"]
     assert told(prepared) == ["-# Not passed on: `b.txt` (it did not arrive in time)"]
     assert desk.saved() == {"a.txt": b"fine"}
@@ -327,7 +329,7 @@ async def test_a_disk_that_hangs_holds_neither_the_turn_nor_the_loop(
 
     def hang() -> None:
         hanging.set()
-        go_on.wait(10)
+        go_on.wait(30)
 
     def open_slowly(*args: Any) -> Inbox:
         hang()
@@ -349,8 +351,9 @@ async def test_a_disk_that_hangs_holds_neither_the_turn_nor_the_loop(
     else:
         monkeypatch.setattr("bot.work.files.inbox.write_marker", lambda *_: None)
         monkeypatch.setattr(IncomingFile, "write", write_slowly)
-    desk = Desk(tmp_path, Cdn({"a.txt": b"x"}), FileLimits(fetch_timeout=0.2))
-    prepared = await desk.prepare(message(file(1, "a.txt")))
+    desk = Desk(tmp_path, Cdn({"a.txt": b"x"}), FileLimits(fetch_timeout=10))
+    async with passing(10, hanging.is_set):
+        prepared = await desk.prepare(message(file(1, "a.txt")))
     assert told(prepared) == ["-# Not passed on: `a.txt` (it did not arrive in time)"]
     assert hanging.is_set()
     assert not closed.is_set()

@@ -21,6 +21,7 @@ from bot.work.workspace.git import NO_COMMIT
 from pool.pool import SessionLease
 from tests.bot.work.fakes import NotedStore
 from tests.bot.work.repositories import commit, make_repository, needs_git, run_git
+from tests.clock import let_pass
 
 pytestmark = pytest.mark.asyncio
 
@@ -136,11 +137,12 @@ async def test_a_look_that_takes_long_keeps_no_prompt_waiting(tmp_path: Path, mo
     base = make_repository(tmp_path)
 
     async def slow(*_: object) -> bool:
+        let_pass(10)
         await anyio.sleep_forever()
         raise AssertionError
 
-    monkeypatch.setattr(changes, "WAIT_LIMIT", 0.3)
-    monkeypatch.setattr(changes, "LOOK_LIMIT", 0.6)
+    monkeypatch.setattr(changes, "WAIT_LIMIT", 10.0)
+    monkeypatch.setattr(changes, "LOOK_LIMIT", 10.3)
     monkeypatch.setattr(git, "is_dirty", slow)
     async with thread(tmp_path) as at:
         with anyio.fail_after(30):

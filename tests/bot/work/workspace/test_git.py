@@ -16,6 +16,7 @@ from bot.work.workspace.git import NO_COMMIT, GitMissing, Output, is_dirty, loca
 from bot.work.workspace.repository import Unreadable
 from tests.agents import alive
 from tests.bot.work.repositories import commit, compared, make_repository, needs_git, run_git
+from tests.clock import passing
 
 pytestmark = [needs_git, pytest.mark.asyncio]
 
@@ -351,11 +352,12 @@ async def test_a_diff_without_end_is_cut_and_one_that_takes_too_long_is_ended(
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     program = tmp_path / "git"
-    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 60\n")
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid\nsleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with pytest.raises(TimeoutError), anyio.fail_after(0.5):
-        await compared(tmp_path / "w", base)
+    async with passing(10, (tmp_path / "pid").exists):
+        with pytest.raises(TimeoutError), anyio.fail_after(10):
+            await compared(tmp_path / "w", base)
     assert not alive(int((tmp_path / "pid").read_text()))
     assert list(scratch.iterdir()) == []
     monkeypatch.setenv("PATH", str(scratch))

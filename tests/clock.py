@@ -1,0 +1,47 @@
+"""Time that passes at once, for tests in which something has to happen within a limit, and then the limit to pass.
+
+A limit that is short enough to be waited for is one that a slow machine outlasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+
+_ahead = 0.0
+
+
+def _now(_loop: asyncio.BaseEventLoop) -> float:
+    return time.monotonic() + _ahead
+
+
+# Of all loops, as long as the process lives: there are callers that have asked a loop for its method before.
+asyncio.BaseEventLoop.time = _now  # type: ignore[method-assign]
+
+
+def let_pass(seconds: float) -> None:
+    """Put the clock of the event loop forward: what sleeps or waits wakes so much sooner.
+
+    Nets of the test itself wake sooner, too: let less pass than those have left.
+    """
+    global _ahead  # noqa: PLW0603  a clock is everybody's
+    _ahead += seconds
+
+
+@asynccontextmanager
+async def passing(seconds: float, when: Callable[[], object]) -> AsyncIterator[None]:
+    """Let time pass beside the body, once, as soon as the condition holds."""
+
+    async def wait() -> None:
+        while not when():  # noqa: ASYNC110  what it is about sends no event
+            await anyio.sleep(0.01)
+        let_pass(seconds)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        yield
+        tasks.cancel_scope.cancel()
