@@ -15,12 +15,12 @@ import anyio
 _ahead = 0.0
 
 
-def _now(_loop: asyncio.BaseEventLoop) -> float:
+def _now(_loop: asyncio.BaseEventLoop, /) -> float:
     return time.monotonic() + _ahead
 
 
 # Of all loops, as long as the process lives: there are callers that have asked a loop for its method before.
-asyncio.BaseEventLoop.time = _now  # type: ignore[method-assign]
+setattr(asyncio.BaseEventLoop, "time", _now)  # noqa: B010  a plain assignment would need an exception for mypy
 
 
 def let_pass(seconds: float) -> None:
@@ -43,5 +43,20 @@ async def passing(seconds: float, when: Callable[[], object]) -> AsyncIterator[N
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def flying(seconds: float) -> AsyncIterator[None]:
+    """Let time pass beside the body, again and again: limits of that length end soon, whenever they begin."""
+
+    async def fly() -> None:
+        while True:
+            await anyio.sleep(0.01)
+            let_pass(seconds)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fly)
         yield
         tasks.cancel_scope.cancel()

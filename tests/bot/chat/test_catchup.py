@@ -16,6 +16,7 @@ from bot.sandbox.model import User
 from bot.sandbox.people import add_member
 from pool.store import SeenPlace
 from tests.bot.chat.harness import FakeDispatcher, RunningChat, running_chat
+from tests.clock import flying, let_pass
 from tests.pool.memory import MemoryStore
 
 pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
@@ -82,16 +83,18 @@ async def test_what_was_posted_while_the_bot_was_down_is_handed_over_once_and_in
 @pytest.mark.asyncio
 async def test_nothing_starts_before_the_end_of_the_catch_up() -> None:
     """Q1: what was missed comes before what is said now, whichever is known first."""
-    async with with_thread() as (chat, thread_id):
+    async with with_thread(hold_limit=1000.0) as (chat, thread_id):
         fd, dispatcher = chat.fd, chat.dispatcher
         del dispatcher.course[:]
-        fd.faults.next("GET", HISTORY, Fault.delay(0.2), times=2)
+        fd.faults.next("GET", HISTORY, Fault.delay(5.0), times=2)
         with fd.gateway.losing():
             await fd.owner.say(thread_id, "missed")
         await fd.gateway.invalidate()
         await dispatcher.wait(lambda dispatcher: "hold" in dispatcher.course)
         await fd.owner.say(thread_id, "live")
-        await chat.caught_up()
+        await dispatcher.wait(lambda dispatcher: "live" in dispatcher.course)
+        async with flying(1.0):
+            await chat.caught_up()
         assert dispatcher.course == ["hold", "live", "missed", "release"]
         assert [one.text for one in dispatcher.started][-2:] == ["missed", "live"]
 
@@ -102,10 +105,11 @@ async def test_the_work_is_held_no_longer_than_the_limit_and_the_catch_up_goes_o
     async with with_thread(hold_limit=0.1) as (chat, thread_id):
         fd, dispatcher = chat.fd, chat.dispatcher
         del dispatcher.course[:]
-        fd.faults.next("GET", rf"{thread_id}/messages$", Fault.delay(1.0))
+        fd.faults.next("GET", rf"{thread_id}/messages$", Fault.delay(10.0))
         async with chat.gap():
             await fd.owner.say(thread_id, "missed")
         assert dispatcher.course == ["hold", "release"]
+        let_pass(10)
         await dispatcher.wait(lambda dispatcher: "missed" in dispatcher.course)
         assert dispatcher.course == ["hold", "release", "missed"]
 
@@ -113,8 +117,9 @@ async def test_the_work_is_held_no_longer_than_the_limit_and_the_catch_up_goes_o
 @pytest.mark.asyncio
 async def test_messages_between_ready_and_on_ready_are_held_in_order() -> None:
     """Q1, O2: discord.py tells of READY up to two seconds after it, with messages in between."""
-    async with with_thread(guild_ready_timeout=0.3) as (chat, thread_id):
+    async with with_thread(hold_limit=1000.0) as (chat, thread_id):
         fd, dispatcher = chat.fd, chat.dispatcher
+        chat.gateway.current()._connection.guild_ready_timeout = 5.0
         del dispatcher.course[:]
         readies = len(chat.readies)
         with fd.gateway.losing():
@@ -124,7 +129,8 @@ async def test_messages_between_ready_and_on_ready_are_held_in_order() -> None:
         await fd.owner.say(thread_id, "two")
         await dispatcher.wait(lambda dispatcher: "two" in dispatcher.course)
         assert len(chat.readies) == readies
-        await chat.caught_up()
+        async with flying(1.0):
+            await chat.caught_up()
         assert dispatcher.course == ["hold", "two", "one", "release"]
         assert [one.text for one in dispatcher.started][-2:] == ["one", "two"]
 

@@ -22,6 +22,7 @@ from bot.mcp.protocol import CALL_BYTES, VERSION, Answer, Call, Hello
 from bot.mcp.server import Bot
 from bot.mcp.tools import Ask, SetTitle
 from bot.ops.address import AddressUnusable
+from tests.clock import flying
 
 from .host import OTHER, THREAD, TITLED, call_line, connected, said, serving, short_directory
 
@@ -232,12 +233,13 @@ async def test_who_does_not_finish_is_cut_off(length: int | None) -> None:
 @pytest.mark.asyncio
 async def test_who_does_not_read_its_answers_keeps_nobody_waiting() -> None:
     """M1"""
-    async with serving(ListenerLimits(patience=0.2, at_once=2, pace=0)) as host, AsyncExitStack() as open_ones:
+    async with serving(ListenerLimits(patience=5, at_once=2, pace=0)) as host, AsyncExitStack() as open_ones:
         for _ in range(2):
             stream = await open_ones.enter_async_context(connected(host))
             await stream.send(host.hello() + call_line("read_thread", limit=50))
         assert not (await host.title(OTHER)).error
-        await host.counts("read_thread", "done", 2)
+        async with flying(5):
+            await host.counts("read_thread", "done", 2)
         assert not (await host.title()).error  # both places are free again
 
 
@@ -327,11 +329,12 @@ CALLS = st.builds(
 @pytest.mark.asyncio
 async def test_whatever_is_sent_the_listener_goes_on(sent: list[bytes]) -> None:
     """M1"""
-    async with serving(ListenerLimits(calls=1000, pace=0, patience=0.02)) as host:
+    async with serving(ListenerLimits(calls=1000, pace=0, patience=5)) as host:
         for each in sent:
             async with connected(host) as stream:
                 await stream.send(host.hello() + each)
-            answered = await said(host, each)
+            async with flying(5):  # where it waits for the rest
+                answered = await said(host, each)
             assert answered is None or answered == REFUSED
         await host.asks(0)
         assert not (await host.title()).error

@@ -19,6 +19,7 @@ from bot.ops.address import Address, AddressUnusable, Loopback, UnixSocket, pars
 from bot.ops.health import Status
 from bot.ops.listener import bound, is_local, listening
 from bot.ops.status import NoAnswer, ask
+from tests.clock import flying
 
 from .samples import health, parts
 
@@ -199,12 +200,13 @@ async def test_who_opens_many_connections_does_not_use_up_the_files_of_the_bot()
 @pytest.mark.asyncio
 async def test_a_connection_ends_however_slowly_it_asks() -> None:
     """R7"""
-    async with answering(lifetime=0.1) as address:
+    async with answering(lifetime=10) as address:
         assert isinstance(address, Loopback)
         async with await anyio.connect_tcp(address.host, address.port) as stream:
             await stream.send(b"GET /healthz HTTP/1.1\r\nHost: ")
-            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
-                await stream.receive()
+            async with flying(10):
+                with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await stream.receive()
         assert (await ask(address)).status is Status.OK
 
 

@@ -141,11 +141,11 @@ async def test_a_repository_that_is_trusted_is_pushed_as_it_is(project: Project)
 @contextmanager
 def server(project: Project, answer: int | None, asked: threading.Event | None = None) -> Iterator[int]:
     """Have an https server that gives an answer to everything, or none at all; yields its port."""
-    done, asked = threading.Event(), asked or threading.Event()
+    done, was_asked = threading.Event(), asked or threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.set()
+            was_asked.set()
             if answer is None:
                 done.wait(60)
                 return
