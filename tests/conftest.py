@@ -8,11 +8,16 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import statements
 
 statements.share()
+
+# An example that takes longer than usual says something of the machine, not of the code.
+hypothesis.settings.register_profile("patient", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("patient")
 
 gc.disable()  # while tests are collected, of which nothing is garbage: a fifth of that time
 
