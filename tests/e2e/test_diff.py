@@ -9,11 +9,19 @@ import pytest
 
 from bot.model import Outcome
 from bot.sandbox import CallbackType, Message
+from bot.work.workspace import changes
 from tests.agents import Gate, scenario
 from tests.bot.work.repositories import commit, make_repository, needs_git, run_git
 from tests.e2e.play import Play, play
 
 pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a prompt wait for git, on a busy machine too."""
+    monkeypatch.setattr(changes, "WAIT_LIMIT", 30.0)
+    monkeypatch.setattr(changes, "LOOK_LIMIT", 30.0)
 
 
 async def shown(game: Play, thread_id: int) -> Message:

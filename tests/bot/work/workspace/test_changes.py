@@ -28,6 +28,13 @@ pytestmark = pytest.mark.asyncio
 THREAD = 100
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a prompt wait for git, on a busy machine too."""
+    monkeypatch.setattr(changes, "WAIT_LIMIT", 60.0)
+    monkeypatch.setattr(changes, "LOOK_LIMIT", 60.0)
+
+
 @dataclass
 class Thread:
     """A thread with a directory."""
