@@ -23,7 +23,7 @@ from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from tests.acp.children import agent
 
-QUICK = ConnectionLimits(start=5, session=5, write=5, stop=StopLimits(eof=0.5, term=0.5, kill=1.0))
+QUICK = ConnectionLimits(start=30, session=30, write=30, stop=StopLimits(eof=0.5, term=0.5, kill=1.0))
 RESUME = "greet(agentCapabilities={'sessionCapabilities': {'resume': {}}})"
 LOAD = "greet(agentCapabilities={'loadSession': True})"
 CANCELLED = {"outcome": {"outcome": "cancelled"}}

@@ -35,6 +35,8 @@ from tests.acp.connections import (
 from tests.acp.pipes import Input, Output
 from tests.agents import alive
 
+PATIENT = replace(QUICK, stop=StopLimits(eof=20.0, term=20.0, kill=5.0))
+
 # --- the handshake ------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +220,7 @@ async def test_leaving_ends_the_agent_and_wakes_who_waits(tmp_path: Path) -> Non
         except AgentExited as exc:
             errors.append(exc)
 
-    async with anyio.create_task_group() as tasks, in_session("", tmp_path) as (connection, session, _, _):
+    async with anyio.create_task_group() as tasks, in_session("", tmp_path, PATIENT) as (connection, session, _, _):
         tasks.start_soon(wait, session)
         await lines_of(tmp_path / "heard", 3)
     assert len(errors) == 1

@@ -23,7 +23,7 @@ FORKS = "greet(agentCapabilities={'sessionCapabilities': {'fork': {}, 'close': {
 KEEPS = "greet(agentCapabilities={'sessionCapabilities': {'fork': {}}})\nopen_session()"
 TOOLS = (McpServer("weft", "/bin/tools", ("mcp",), {"TOKEN": "t", "SOCKET": "/s"}), McpServer("other", "/bin/o"))
 FORK = "answer(hear('session/fork'), {'sessionId': 's2'})"
-IMPATIENT = ConnectionLimits(start=5, session=0.1, stop=QUICK.stop)
+IMPATIENT = ConnectionLimits(start=30, session=0.1, stop=QUICK.stop)
 
 
 async def forked(connection: AgentConnection, cwd: Path) -> tuple[AgentSession, AgentSession]:
@@ -255,7 +255,7 @@ async def test_whether_a_session_was_forgotten_is_waited_for_with_a_limit(tmp_pa
 
 CLOSES = "greet(agentCapabilities={'sessionCapabilities': {'close': {}, 'resume': {}}})"
 TWO = f"{CLOSES}\nopen_session('s1')\nopen_session('s2')"
-HASTY_CLOSE = ConnectionLimits(start=5, session=0.1, close=0.1, stop=QUICK.stop)
+HASTY_CLOSE = ConnectionLimits(start=30, session=0.1, close=0.1, stop=QUICK.stop)
 
 
 @pytest.mark.asyncio

@@ -129,7 +129,7 @@ async def test_a_cancel_answers_questions_and_permission_requests_in_one_write(t
         assert turn.snapshot().permissions == ("t1", "t")
         writes = Writes(connection)
         session.cancel("someone")
-        await pending.wait(5)
+        await pending.wait(30)
     assert (sink.ends, len(sink.questions)) == ([RequestEnd.TURN_CANCELLED] * 2, 1)
     first, *_ = writes.seen
     assert [item.get("id", item.get("method")) for item in first] == [1, 2, "session/cancel"]
@@ -143,7 +143,7 @@ async def test_what_the_agent_withdraws_or_leaves_open_at_the_end_is_cancelled(t
     source += "say({'method': '$/cancel_request', 'params': {'requestId': 1}})\nhear()\n"
     source += "answer(p, {'stopReason': 'end_turn'})"
     async with in_session(source, tmp_path, ASKING) as (_, session, turn, sink):
-        await session.begin_turn(turn, sink, HELLO).wait(5)
+        await session.begin_turn(turn, sink, HELLO).wait(30)
         assert sink.ends == [RequestEnd.WITHDRAWN, RequestEnd.TURN_ENDED]
         assert not any(request.accept({}) for request in sink.questions)
         await lines_of(tmp_path / "heard", 5)
@@ -182,12 +182,12 @@ async def test_a_page_is_completed_by_the_agent_whether_it_was_agreed_to_or_not(
         for request in sink.questions:
             note(request)
         sink.questions[0].accept()
-        await pending.wait(5)
+        await pending.wait(30)
         assert (completed, [request.completed for request in sink.questions]) == ([1, 2], [True, True])
         pending = session.begin_turn(Turn(TurnLimits(), anyio.current_time()), sink, HELLO)
         note(third := await sink.until_questioned(3))
         third.accept()
-        await pending.wait(5)
+        await pending.wait(30)
         begun(session, sink)
         await session.answered(5)
         assert completed == [1, 2]
@@ -226,7 +226,7 @@ async def test_a_question_of_our_own_is_asked_in_the_turn_and_its_answer_is_not_
             ("",),
         )
         sink.questions[0].decline()
-        await pending.wait(5)
+        await pending.wait(30)
     assert answers(tmp_path) == [{"action": "decline"}]
 
 
@@ -244,7 +244,7 @@ async def test_a_question_of_our_own_ends_with_its_turn_or_when_we_withdraw_it(t
         assert (sink.ends, [one.result for one in heard]) == ([RequestEnd.WITHDRAWN], [CANCEL])
         writes = Writes(connection)
         session.cancel("someone")
-        await pending.wait(5)
+        await pending.wait(30)
         assert sink.ends == [RequestEnd.WITHDRAWN, RequestEnd.TURN_CANCELLED]
         assert ([one.result for one in heard], turn.snapshot().permissions) == ([CANCEL, CANCEL], ())
         assert [item.get("method") for write in writes.seen for item in write][-1:] == ["session/cancel"]

@@ -84,7 +84,7 @@ async def test_another_error_than_unknown_makes_no_new_session(tmp_path: Path) -
 @pytest.mark.asyncio
 async def test_a_session_that_does_not_open_in_time_makes_no_new_one(tmp_path: Path) -> None:
     """P8."""
-    limits = ConnectionLimits(start=5, session=0.05, stop=QUICK.stop)
+    limits = ConnectionLimits(start=30, session=0.05, stop=QUICK.stop)
     async with connected(LOAD, tmp_path, limits) as connection:
         with pytest.raises(RequestTimeout):
             await connection.open_session(str(tmp_path), "old")

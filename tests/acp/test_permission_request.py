@@ -77,7 +77,7 @@ async def test_a_cancel_answers_open_permission_requests_in_the_same_write(tmp_p
         writes = Writes(connection)
         assert turn.cancel(anyio.current_time(), "someone")
         session.cancel()
-        await pending.wait(5)
+        await pending.wait(30)
         assert (sink.ends, len(sink.requests)) == ([RequestEnd.TURN_CANCELLED] * 2, 2)
     first, *later = writes.seen
     assert [(item.get("id"), item.get("result"), item.get("method")) for item in first] == [
@@ -95,7 +95,7 @@ async def test_a_cancel_without_an_open_prompt_sends_nothing(tmp_path: Path) -> 
         connection, session, turn, sink = held
         writes = Writes(connection)
         session.cancel()
-        await session.begin_turn(turn, sink, HELLO).wait(5)
+        await session.begin_turn(turn, sink, HELLO).wait(30)
         session.cancel()
         with pytest.raises(RequestTimeout):
             await connection._peer.request("ping", {}, timeout=0.05)
@@ -122,7 +122,7 @@ async def test_the_end_of_a_turn_closes_what_is_open(tmp_path: Path) -> None:
     """T6."""
     source = "p = hear('session/prompt')\nsay(permission(1))\nanswer(p, {'stopReason': 'end_turn'})"
     async with in_session(source, tmp_path) as (_, session, turn, sink):
-        await session.begin_turn(turn, sink, HELLO).wait(5)
+        await session.begin_turn(turn, sink, HELLO).wait(30)
         assert sink.ends == [RequestEnd.TURN_ENDED]
         assert turn.snapshot().permissions == ()
         await lines_of(tmp_path / "heard", 4)

@@ -35,7 +35,7 @@ async def test_a_prompt_is_answered_with_text_and_a_stop_reason(tmp_path: Path) 
     )
     async with in_session(source, tmp_path) as (_, session, turn, sink):
         pending = session.begin_turn(turn, sink, HELLO)
-        await pending.wait(5)
+        await pending.wait(30)
         assert (said(turn), turn.phase, turn.snapshot().stop_reason) == ("one two", Phase.DRAINING, "end_turn")
     assert heard(tmp_path)[2]["params"] == {"sessionId": "s1", "prompt": [{"type": "text", "text": "hello"}]}
 
@@ -89,7 +89,7 @@ async def test_a_replay_is_muted_until_our_next_prompt_even_after_the_response(w
         session.on_late = late.append
         await lines_of(tmp_path / "heard", 3)
         turn = Turn(TurnLimits(), anyio.current_time())
-        await session.begin_turn(turn, Sink(), HELLO).wait(5)
+        await session.begin_turn(turn, Sink(), HELLO).wait(30)
         assert (said(turn), turn.snapshot().tools, late) == ("now", (), [])
 
 
@@ -111,7 +111,7 @@ async def test_two_sessions_in_one_process_do_not_mix(tmp_path: Path) -> None:
         turns = [Turn(TurnLimits(), anyio.current_time()) for _ in sessions]
         pending = [session.begin_turn(turn, Sink(), HELLO) for session, turn in zip(sessions, turns, strict=True)]
         for item in pending:
-            await item.wait(5)
+            await item.wait(30)
         assert [said(turn) for turn in turns] == ["a0a1a2", "b0b1b2"]
         assert [turn.snapshot().stop_reason for turn in turns] == ["refusal", "end_turn"]
 
@@ -121,7 +121,7 @@ async def test_two_sessions_in_one_process_do_not_mix(tmp_path: Path) -> None:
 async def test_an_answer_without_a_stop_reason_fails_the_turn(result: Any, tmp_path: Path) -> None:
     """T5."""
     async with in_session(f"answer(hear('session/prompt'), {result!r})", tmp_path) as (_, session, turn, sink):
-        await session.begin_turn(turn, sink, HELLO).wait(5)
+        await session.begin_turn(turn, sink, HELLO).wait(30)
         error = turn.snapshot().error
         assert error is not None
         assert "stop reason" in error.message
@@ -149,7 +149,7 @@ async def test_a_second_prompt_waits_for_the_end_of_the_first(tmp_path: Path) ->
         with pytest.raises(ProtocolError, match="still open"):
             session.begin_turn(Turn(TurnLimits(), 0.0), sink, HELLO)
         session.cancel()
-        await pending.wait(5)
+        await pending.wait(30)
         assert not session.is_prompting
 
 
@@ -168,7 +168,7 @@ async def test_an_update_that_can_not_be_understood_leaves_a_gap_that_is_counted
     )
     async with in_session(source, tmp_path) as (_, session, turn, sink):
         await lines_of(tmp_path / "heard", 3)
-        await session.begin_turn(turn, sink, HELLO).wait(5)
+        await session.begin_turn(turn, sink, HELLO).wait(30)
         assert turn.snapshot().lost == Lost(unreadable=1)
 
 

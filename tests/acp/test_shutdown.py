@@ -21,7 +21,7 @@ from acp.shutdown import StopLimits, StopStage, end_strays, end_tree
 from tests.acp.children import ENV, QUICK_STOP, lines_of, python, with_a_shell
 from tests.agents import alive
 
-PATIENT = StopLimits(eof=3.0, term=3.0, kill=1.0)
+PATIENT = StopLimits(eof=20.0, term=20.0, kill=5.0)
 
 READ_TO_END = "import sys; sys.stdin.read()"
 IGNORE_EOF = "import sys, time; print('up', flush=True); time.sleep(60)"
@@ -58,7 +58,7 @@ async def test_an_agent_that_ignores_the_end_of_its_input_gets_term(tmp_path: Pa
     process = await AgentProcess.start(python(IGNORE_EOF, tmp_path))
     with anyio.fail_after(30):
         await process.stdout.receive()
-        report = await process.stop(StopLimits(eof=0.1, term=3.0, kill=1.0))
+        report = await process.stop(StopLimits(eof=0.1, term=20.0, kill=5.0))
     assert report.stage is StopStage.TERM
     assert (await process.wait()).returncode == -signal.SIGTERM
 

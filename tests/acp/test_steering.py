@@ -70,7 +70,7 @@ async def test_text_that_the_agent_injected_is_part_of_the_turn_and_of_its_one_a
     async with prompting(source, tmp_path) as run:
         assert run.session.can_steer
         assert await run.steer(MORE)
-        await run.prompt.wait(5)
+        await run.prompt.wait(30)
         assert (said(run.turn), run.turn.phase) == ("both", Phase.DRAINING)
     assert methods(tmp_path) == ["session/prompt", "_session/steering"]
 
@@ -118,7 +118,7 @@ async def test_every_other_answer_leaves_the_text_to_its_caller_and_the_turn_as_
     """Q2: the caller prompts it; the running turn goes on."""
     async with prompting(f"{STEERED}\n{reply}\nsay(text('on'))\n{END}", tmp_path) as run:
         assert not await run.steer(MORE)
-        await run.prompt.wait(5)
+        await run.prompt.wait(30)
         assert (said(run.turn), run.turn.snapshot().stop_reason) == ("on", "end_turn")
 
 
@@ -128,7 +128,7 @@ async def test_injected_before_the_response_counts_although_both_come_in_one_wri
     both = "say({'id': s['id'], 'result': {'outcome': 'injected'}}, {'id': p['id'], 'result': {'stopReason': 'x'}})"
     async with prompting(f"{STEERED}\n{both}", tmp_path) as run:
         steering = run.steer(MORE)
-        await run.prompt.wait(5)
+        await run.prompt.wait(30)
         assert await steering
 
 
@@ -198,7 +198,7 @@ async def test_an_agent_that_does_not_announce_it_is_never_asked(tmp_path: Path,
     greet = f"greet(_meta={meta!r})\nopen_session()"
     async with prompting(f"p = hear('session/prompt')\n{END}", tmp_path, greet=greet) as run:
         assert (run.session.can_steer, await run.steer(MORE)) == (False, False)
-        await run.prompt.wait(5)
+        await run.prompt.wait(30)
     assert methods(tmp_path) == ["session/prompt"]
 
 
@@ -210,13 +210,13 @@ async def test_without_a_running_prompt_nothing_is_sent(tmp_path: Path) -> None:
         session = (await connection.open_session(str(tmp_path), None)).session
         assert not await session.steer(Turn(TurnLimits(), anyio.current_time()), MORE)
         run = Running(session)
-        await run.prompt.wait(5)
+        await run.prompt.wait(30)
         assert not await run.steer(MORE)
         answered, _ = run.turn, run.begin()
         assert not await session.steer(answered, MORE)
         session.cancel("ada")
         assert not await run.steer(MORE)
-        await run.prompt.wait(5)
+        await run.prompt.wait(30)
     assert methods(tmp_path) == ["session/prompt", "session/prompt", "session/cancel"]
 
 
@@ -251,7 +251,7 @@ async def test_word_of_a_turn_begun_by_itself_never_cancels_the_next_prompt(tmp_
     async with prompting(source, tmp_path) as run:
         assert not await run.steer(MORE)
         run.begin()
-        await run.prompt.wait(5)
+        await run.prompt.wait(30)
     assert methods(tmp_path) == ["session/prompt", "_session/steering", "session/prompt"]
 
 

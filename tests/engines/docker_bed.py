@@ -47,9 +47,7 @@ async def started(engine: DockerEngine) -> AsyncIterator[DockerAgent]:
 
 
 async def until_seen(docker: FakeDocker, words: str, times: int = 1) -> None:
-    with anyio.fail_after(10):
-        while sum(words in one for one in docker.seen) < times:  # noqa: ASYNC110  the server sends no events
-            await anyio.sleep(0.01)
+    await until(lambda: sum(words in one for one in docker.seen) >= times)
 
 
 async def until(holds: Callable[[], bool]) -> None:

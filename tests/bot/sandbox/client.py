@@ -47,7 +47,7 @@ class Bot(discord.Client):
         self._changed.set()
         self._changed = anyio.Event()
 
-    async def wait_until(self, pred: Callable[["Bot"], object], timeout: float = 5.0) -> None:
+    async def wait_until(self, pred: Callable[["Bot"], object], timeout: float = 30.0) -> None:
         """Wait until the predicate holds; it is asked again after each of the library's events."""
         with anyio.fail_after(timeout):
             while not pred(self):

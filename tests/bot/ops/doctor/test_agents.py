@@ -17,7 +17,7 @@ from bot.ops.doctor.finding import Finding, Verdict
 from bot.redaction import Redactor
 from tests.agents import ScriptedAgent, alive, scenario
 
-LIMITS = ConnectionLimits(start=5, session=5, stop=StopLimits(eof=0.5, term=0.3, kill=0.5))
+LIMITS = ConnectionLimits(start=30, session=30, stop=StopLimits(eof=0.5, term=0.3, kill=0.5))
 METHODS = [{"id": "key", "name": "an API key"}, {"id": "browser", "name": "the browser"}]
 
 
