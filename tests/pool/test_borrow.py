@@ -51,15 +51,16 @@ async def test_an_errand_that_gets_no_place_or_does_not_start_says_so_and_holds_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P4, P10."""
-    monkeypatch.setattr(pool_module, "PLACE_LIMIT", 0.05)
     at = make_pool(PoolLimits(max_agents=1))
     at.launcher.errors[101] = AgentSpawnError("no such directory", failure=SpawnFailure.BAD_DIRECTORY)
     with anyio.fail_after(30):
         async with at.pool:
-            async with at.pool.session(1):
-                with pytest.raises(AgentSpawnError, match="taken"):
-                    async with at.pool.borrow(101):
-                        pass
+            with monkeypatch.context() as patch:
+                patch.setattr(pool_module, "PLACE_LIMIT", 0.05)
+                async with at.pool.session(1):
+                    with pytest.raises(AgentSpawnError, match="taken"):
+                        async with at.pool.borrow(101):
+                            pass
             at.pool.evict(1)
             with pytest.raises(AgentSpawnError, match="no such directory"):
                 async with at.pool.borrow(101):
