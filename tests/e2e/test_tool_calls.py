@@ -87,9 +87,11 @@ async def test_a_token_is_worth_nothing_but_to_its_session_while_that_lasts(tmp_
         own = environment[TOKEN_VARIABLE]
         for token in ("none", own[:-1], f"{own}x", "x" * 64):
             assert await read(token) == Answer(text=NO_ACCESS, error=True)
-        answers = [await read(own) for _ in range(21)]
-        assert [one.error for one in answers] == [False] * 20 + [True]
-        assert "again in" in answers[-1].text
+        assert [(await read(own)).error for _ in range(20)] == [False] * 20
+        with anyio.fail_after(LIMIT):
+            while not (refused := await read(own)).error:
+                pass  # on a slow machine the first ones are long enough ago
+        assert "again in" in refused.text
         assert await (await discord.owner.slash(held, "reset")).told()
         gate.open()
         with anyio.fail_after(LIMIT):
