@@ -17,7 +17,7 @@ import pytest
 from discord.backoff import ExponentialBackoff
 
 from bot import derived_settings
-from bot.chat import lookups
+from bot.chat import answers, lookups
 from bot.chat.client import WeftClient
 from bot.chat.gateway import ChatConfig
 from bot.chat.rest import RetryLimits
@@ -26,7 +26,7 @@ from bot.demo.stage import Stage, stage
 from bot.demo.transcript import CardButton, card_buttons
 from bot.model import Inbound, Outcome
 from bot.preflight import RunSettings
-from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits
+from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits, interactions
 from bot.sandbox.model import MessageType
 from bot.work.attention.notifications import Notify
 from bot.work.limits import WorkLimits
@@ -142,7 +142,10 @@ async def play(
     Args:
         pings: people are pinged as they usually are; otherwise the ends of turns are in the messages above them.
     """
-    with anyio.fail_after(LIMIT):
+    with pytest.MonkeyPatch.context() as patch, anyio.fail_after(LIMIT):
+        # Discord's three seconds, and what of them is for the disk, are no measure on a busy machine.
+        patch.setattr(answers, "SAVE_LIMIT", LIMIT)
+        patch.setattr(interactions, "ACKNOWLEDGE_SECONDS", LIMIT)
         async with stage(agent.argv, rate_limits=rate_limits, directory=directory, **(QUICK | settings)) as on_stage:
             game = Play(on_stage, agent)
             if not pings:

@@ -14,7 +14,7 @@ from bot.agents.model import AgentProfile, Agents
 from bot.chat import answers
 from bot.chat.selects import EXPIRED
 from bot.model import Outcome
-from bot.sandbox import FakeDiscord, Interaction, Person, interactions
+from bot.sandbox import FakeDiscord, Interaction, Person
 from bot.sandbox.interactions import InteractionType
 from bot.work.options.service import NOT_KNOWN
 from tests.agents import Gate, ScriptedAgent, Step, scenario
@@ -33,7 +33,6 @@ REFUSED = {"code": -32603, "message": "not with your plan"}
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an agent answers comes as the first answer, on a busy machine too."""
     monkeypatch.setattr(answers, "SOON", 20.0)
-    monkeypatch.setattr(interactions, "ACKNOWLEDGE_SECONDS", 30.0)
 
 
 def sent(agent: ScriptedAgent) -> list[tuple[str, Any]]:
