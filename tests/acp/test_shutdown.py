@@ -265,7 +265,7 @@ ROOT = Path(__file__).parents[2]
 LOOK = """
 import anyio, sys
 from acp.shutdown import StopLimits, end_strays
-report = anyio.run(end_strays, "WEFT_STATE", sys.argv[1], StopLimits())
+report = anyio.run(end_strays, "WEFT_STATE", sys.argv[1], StopLimits(eof=20, term=20, kill=5))
 print(report.stage.value, report.leaked_pids())
 """
 
