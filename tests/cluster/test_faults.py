@@ -5,9 +5,12 @@ It is told with its reason and in time, nothing is left, and the conversation go
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
 
 import anyio
 import pytest
@@ -26,14 +29,83 @@ pytestmark = [pytest.mark.cluster, pytest.mark.asyncio, pytest.mark.timeout(400)
 LIMIT = 200.0
 HANG = [{"text": "so far"}, {"hang": True}]
 
+AT_ONCE, LATE = 30.0, 60.0
+"""Seconds until a turn has ended, on a busy machine: by what is told, and by what is only silent."""
 
-def keeping(pods: Pods) -> ScriptedAgent:
-    """An agent whose sessions lie on the volume; it hangs when it is asked to, else it echoes."""
-    return scenario(pods.directory, words={"hang": HANG}, store=str(pods.store()), resume=True)
+LOST = "^the connection to the pod was lost"
+
+
+class Mended(Enum):
+    """When what failed is well again."""
+
+    BY_ITSELF = auto()
+    BEFORE_THE_NEXT = auto()
+    AFTER_THE_NEXT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What fails in the middle of a turn, and what follows.
+
+    Attributes:
+        strike: has it happen to the agent's pod, to its node or to the API.
+        reason: a pattern of what is told of the agent's end.
+        within: seconds until the turn has ended.
+        unreachable: whether nobody knows how the agent ended.
+        elsewhere: whether the next pod has to be on another node.
+    """
+
+    name: str
+    strike: Callable[[Pods], object]
+    reason: str
+    within: float
+    unreachable: bool = True
+    elsewhere: bool = False
+    mended: Mended = Mended.BY_ITSELF
+
+
+FAULTS = [
+    Fault("a pod deleted", Pods.delete, "^deleted", AT_ONCE, unreachable=False),
+    # By the eviction API, as a drain of its node does it.
+    Fault("a pod evicted", Pods.evict, "^Evicted", AT_ONCE, unreachable=False),
+    # How the agent ended nobody knows; its pod goes once the cluster can be reached.
+    Fault("the connection reset", Pods.cut_connections, LOST, AT_ONCE),
+    # What is attached goes through it.
+    Fault("the API server restarted", Pods.restart_api, LOST, AT_ONCE),
+    # No word comes back, and no refusal either.
+    Fault("the way to the API silent", Pods.silence_cluster, "", LATE, mended=Mended.BEFORE_THE_NEXT),
+    # The pod runs on, and nobody can speak with it.
+    Fault("a kubelet killed", Pods.kill_kubelet, "", LATE, elsewhere=True, mended=Mended.AFTER_THE_NEXT),
+    # Its cable is pulled; what runs there is ended when it is back.
+    Fault("a node silent", Pods.cut_node, "node lost", LATE, elsewhere=True, mended=Mended.AFTER_THE_NEXT),
+    # Its power fails, and it is not back.
+    Fault("a node gone", Pods.end_node, "node lost", LATE, elsewhere=True),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
+async def test_a_fault_is_told_and_the_talk_goes_on(pods: Pods, fault: Fault) -> None:
+    """P8, P9, P14: with its reason and in time; no pod is left, of this agent or of the next one."""
+    agent = scenario(pods.directory, words={"hang": HANG}, store=str(pods.store()), resume=True)
+    with anyio.fail_after(LIMIT):
+        async with pods.engine() as engine:
+            ended, node, session = await broken_by(fault, pods, engine, agent)
+            assert re.search(fault.reason, ended.reason), ended
+            assert ended.unreachable == fault.unreachable
+            assert ended.returncode is None or not fault.unreachable
+
+            if fault.mended is Mended.BEFORE_THE_NEXT:
+                await aside(pods.cluster.mend)
+            next_node = await goes_on(pods, engine, agent, session)
+            assert next_node != node or not fault.elsewhere
+
+            if fault.mended is Mended.AFTER_THE_NEXT:
+                await aside(pods.cluster.mend)
+            await aside(wait_until, lambda: pods.names() == [], "no pod is left")
 
 
 async def broken_by(
-    pods: Pods, engine: KubernetesEngine, agent: ScriptedAgent, fault: Callable[[], object], what: str
+    fault: Fault, pods: Pods, engine: KubernetesEngine, agent: ScriptedAgent
 ) -> tuple[AgentExit, str, str]:
     """Have a fault strike in the middle of a turn; return how the agent ended, on which node, and its session.
 
@@ -44,17 +116,19 @@ async def broken_by(
     async def strike() -> None:
         nonlocal done
         await agent.heard("session/prompt")
-        await aside(fault)
+        await aside(fault.strike, pods)
         done = time.monotonic()
 
     async with talking(pods.spec(engine, agent)) as talk:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(strike)
             snapshot = await talk.ask("hang")
-        measured(f"{what} until the turn's end (s)", max(time.monotonic() - done, 0.0))
+        took = max(time.monotonic() - done, 0.0)
+        measured(f"{fault.name} until the turn's end (s)", took)
         ended = talk.connection.exit()
         session = talk.opened.session.id
     assert (snapshot.ending, snapshot.text) == (Ending.AGENT_DIED, "so far")
+    assert took < fault.within
     assert ended is not None
     return ended, talk.node, session
 
@@ -89,95 +163,3 @@ async def test_an_agent_that_takes_too_much_memory_is_told_as_such(pods: Pods) -
             await running.stop()
     assert ended.returncode == -signal.SIGKILL
     assert ended.reason.startswith("OOMKilled")
-
-
-async def test_a_pod_that_somebody_deletes_is_told_and_replaced(pods: Pods) -> None:
-    """P8, P9, P14"""
-    agent = keeping(pods)
-    with anyio.fail_after(LIMIT):
-        async with pods.engine() as engine:
-            ended, _, session = await broken_by(pods, engine, agent, pods.delete, "a pod deleted")
-            await goes_on(pods, engine, agent, session)
-    assert ended.reason.startswith("deleted")
-
-
-async def test_a_pod_that_is_evicted_is_told_and_replaced(pods: Pods) -> None:
-    """P8, P9, P14: by the eviction API, as a drain of its node does it."""
-    agent = keeping(pods)
-    with anyio.fail_after(LIMIT):
-        async with pods.engine() as engine:
-            ended, _, session = await broken_by(pods, engine, agent, pods.evict, "a pod evicted")
-            await goes_on(pods, engine, agent, session)
-    assert ended.reason.startswith("Evicted")
-
-
-async def test_a_connection_that_is_cut_is_told_and_the_talk_goes_on(pods: Pods) -> None:
-    """P8, P9, P14: how the agent ended nobody knows; its pod goes once the cluster can be reached."""
-    agent = keeping(pods)
-    with anyio.fail_after(LIMIT):
-        async with pods.engine() as engine:
-            ended, _, session = await broken_by(pods, engine, agent, pods.cut_connections, "the connection reset")
-            await goes_on(pods, engine, agent, session)
-    assert (ended.returncode, ended.unreachable) == (None, True)
-    assert ended.reason.startswith("the connection to the pod was lost")
-
-
-async def test_a_cluster_that_falls_silent_is_told_and_swept_when_it_is_back(pods: Pods) -> None:
-    """P8, P9, P14: no word comes back, and no refusal either."""
-    agent = keeping(pods)
-    with anyio.fail_after(LIMIT):
-        async with pods.engine() as engine:
-            ended, _, session = await broken_by(pods, engine, agent, pods.silence_cluster, "the way to the API silent")
-            await aside(pods.cluster.mend)
-            await goes_on(pods, engine, agent, session)
-            await aside(wait_until, lambda: pods.names() == [], "the first pod is gone")
-    assert (ended.returncode, ended.unreachable) == (None, True)
-
-
-async def test_an_api_server_that_restarts_takes_the_turn_and_no_more(pods: Pods) -> None:
-    """P8, P9, P14: what is attached goes through it."""
-    agent = keeping(pods)
-    with anyio.fail_after(LIMIT):
-        async with pods.engine() as engine:
-            ended, _, session = await broken_by(pods, engine, agent, pods.restart_api, "the API server restarted")
-            await goes_on(pods, engine, agent, session)
-            await aside(wait_until, lambda: pods.names() == [], "the first pod is gone")
-    assert (ended.returncode, ended.unreachable) == (None, True)
-    assert ended.reason.startswith("the connection to the pod was lost")
-
-
-async def test_a_kubelet_that_is_killed_ends_the_turn_and_the_talk_goes_on(pods: Pods) -> None:
-    """P8, P14: the pod runs on, and nobody can speak with it; the next one is on another node."""
-    agent = keeping(pods)
-    with anyio.fail_after(LIMIT):
-        async with pods.engine() as engine:
-            ended, node, session = await broken_by(pods, engine, agent, pods.kill_kubelet, "a kubelet killed")
-            assert await goes_on(pods, engine, agent, session) != node
-            await aside(pods.cluster.mend)
-            await aside(wait_until, lambda: pods.names() == [], "the first pod is gone")
-    assert ended.unreachable
-
-
-async def test_a_node_that_falls_silent_is_told_and_the_talk_goes_on_elsewhere(pods: Pods) -> None:
-    """P8, P9, P14: its cable is pulled; what runs there is ended when it is back."""
-    agent = keeping(pods)
-    with anyio.fail_after(LIMIT):
-        async with pods.engine() as engine:
-            ended, node, session = await broken_by(pods, engine, agent, pods.cut_node, "a node silent")
-            assert await goes_on(pods, engine, agent, session) != node
-            await aside(pods.cluster.mend)
-            await aside(wait_until, lambda: pods.names() == [], "the first pod is gone")
-    assert ended.unreachable
-    assert "node lost" in ended.reason
-
-
-async def test_a_node_that_is_gone_for_good_leaves_no_pod_behind(pods: Pods) -> None:
-    """P8, P9, P14: its power fails, and it is not back."""
-    agent = keeping(pods)
-    with anyio.fail_after(LIMIT):
-        async with pods.engine() as engine:
-            ended, node, session = await broken_by(pods, engine, agent, pods.end_node, "a node gone")
-            assert await goes_on(pods, engine, agent, session) != node
-            await aside(wait_until, lambda: pods.names() == [], "its pod is gone")
-    assert ended.unreachable
-    assert "node lost" in ended.reason
