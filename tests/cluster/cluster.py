@@ -32,6 +32,9 @@ NODES = ("node-1", "node-2")
 READY_LIMIT = 90.0
 """Seconds until a part has to be ready, on a busy machine."""
 
+IMPORT_LIMIT = 180.0
+"""Seconds until an image is unpacked, on a busy machine: the bot's has 280 MB."""
+
 _PREFIX = "weft-cluster-"
 _CGROUPS = Path("/sys/fs/cgroup")
 _PARTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl", "runc")
@@ -41,9 +44,18 @@ _CONTROLLERS = (
     *("serviceaccount-controller", "root-ca-certificate-publisher-controller", "namespace-controller"),
     *("persistentvolume-binder-controller", "persistentvolumeclaim-protection-controller"),
     *("persistentvolume-protection-controller", "resourcequota-controller", "garbage-collector-controller"),
+    "statefulset-controller",
 )
 _GATE = "10.77.0.1"
 """The control machine's address on the network of the nodes."""
+
+_SERVICE = "10.96.0.1"
+"""Where pods find the API: the first address of the services, from which a kube-proxy would lead on."""
+
+_OUTSIDE = "192.0.2.1"
+"""Where pods find what the tests run; an address that nobody has."""
+
+_FORWARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("forward.py")))
 
 _GRACE = 8  # seconds of silence after which a node counts as gone
 
@@ -115,7 +127,7 @@ class Cluster:
             *("--data-dir", str(self.control.directory / "etcd"), "--log-outputs", "stderr"),
         )
         keys = account_key(self.directory / "certificates/accounts.key")
-        self._serving = self._authority.issue("api", "api", addresses=("127.0.0.1", "10.96.0.1", _GATE))
+        self._serving = self._authority.issue("api", "api", addresses=("127.0.0.1", _SERVICE, _GATE))
         self._to_kubelets = self._authority.issue("to-kubelets", "api", "system:masters")
         self._keys = keys
         self.start_api()
@@ -169,9 +181,7 @@ class Cluster:
     def start_forward(self) -> None:
         """Have the API reached from where the tests are; without this, connections stay unanswered."""
         number = self._listener.fileno()
-        script = str(Path(__file__).with_name("forward.py"))
-        words = (sys.executable, "-I", "-S", script, str(number), "127.0.0.1", "6443")
-        self.control.start(*words, name="forward", files=[number])
+        self.control.start(*_FORWARD, str(number), "127.0.0.1", "6443", name="forward", files=[number])
 
     def start_node(self, name: str) -> None:
         """Start a node, until it is ready; one that was ended comes back with an empty disk."""
@@ -183,12 +193,41 @@ class Cluster:
         (root / "10-weft.conflist").write_text(json.dumps(_network(number)))
         containerd.write_text(_CONTAINERD.format(cni=root, plugins=cache() / "root/usr/lib/cni", pause=image.PAUSE))
         node.start(str(self._packages / "containerd"), "--config", str(containerd), path=self._path)
-        ctr = (str(self._packages / "ctr"), "--namespace", "k8s.io")
         wait_until((node.directory / "_run/containerd/containerd.sock").exists, "containerd is up")
-        node.run(*ctr, "images", "import", "--snapshotter", "overlayfs", str(self._images))
         self.nodes[name] = node
+        self.give_images(name, self._images)
+        self._serve_api(node)
         self._start_kubelet(name)
         wait_until(lambda: self.node_ready(name), f"{name} is ready")
+
+    def give_images(self, name: str, archive: Path) -> None:
+        """Give a node the images of an archive."""
+        self.ctr(name, "images", "import", "--snapshotter", "overlayfs", str(archive))
+
+    def ctr(self, name: str, *words: str) -> str:
+        """Ask the container runtime of a node."""
+        words = (str(self._packages / "ctr"), "--namespace", "k8s.io", *words)
+        return self.nodes[name].run(*words, limit=IMPORT_LIMIT)
+
+    def _serve_api(self, node: Machine) -> None:
+        node.run("ip", "address", "add", f"{_SERVICE}/32", "dev", "lo")
+        with node.listen(_SERVICE, 443) as listener:
+            number = listener.fileno()
+            node.start(*_FORWARD, str(number), _GATE, "6443", name="service", files=[number])
+
+    @contextmanager
+    def outside(self, port: int) -> Iterator[str]:
+        """Have pods reach a port of 127.0.0.1 of the tests; give the HOST:PORT at which they do."""
+        with ExitStack() as stack:
+            for node in self.nodes.values():
+                node.run("ip", "address", "replace", f"{_OUTSIDE}/32", "dev", "lo")
+                with node.listen(_OUTSIDE, port) as listener:
+                    number = listener.fileno()
+                    words = (*_FORWARD, str(number), "127.0.0.1", str(port))
+                    # Its network is the tests': it listens on the node, and connects here.
+                    node.start(*words, name="outside", files=[number], network=False)
+                stack.callback(node.kill, "outside")
+            yield f"{_OUTSIDE}:{port}"
 
     def _start_kubelet(self, name: str) -> None:
         node, number = self.nodes[name], _number(name)
@@ -376,7 +415,9 @@ def _address(number: int) -> str:
 
 def _network(number: int) -> dict[str, Any]:
     ranges = [[{"subnet": f"10.88.{number}.0/24"}]]
-    bridge = {"type": "bridge", "bridge": "pods", "isGateway": True, "ipam": {"type": "host-local", "ranges": ranges}}
+    # The node leads no further: pods reach what listens on it.
+    ipam = {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]}
+    bridge = {"type": "bridge", "bridge": "pods", "isGateway": True, "ipam": ipam}
     return {"cniVersion": "0.4.0", "name": "weft", "plugins": [bridge]}
 
 

@@ -14,11 +14,19 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 PAUSE = "weft.invalid/pause:1"
 AGENT = "weft.invalid/agent:1"
+
+AGENTS = Path("/opt/agents")
+"""Where the scripted agents are as well: a volume may lie over the place that they have here."""
+
+# Not the environment's: that is not in the images.
+INTERPRETER = Path(sys._base_executable)  # type: ignore[attr-defined]
+STANDARD = Path(sysconfig.get_paths()["stdlib"])
 
 _LEFT_OUT = re.compile(r"/(site-packages|test|tests|idlelib|tkinter|lib2to3|ensurepip|__pycache__|config-[^/]*)(/|$)")
 _LIBRARY = re.compile(r"(/\S+\.so\S*) \(0x")
@@ -38,62 +46,68 @@ _MODULES = (
 
 
 def write_images(path: Path, busybox: Path, agents: Path) -> None:
-    """Write an archive with both images.
+    """Write an archive with the images of pause and agent.
 
     Args:
-        agents: the directory of the scripted agents; it is at the same place in the image.
+        agents: the directory of the scripted agents; it is at the same place in the image, and at `AGENTS`.
     """
-    base, python = _layer(lambda tar: _add_busybox(tar, busybox)), _layer(lambda tar: _add_python(tar, agents))
+    base, python = layer(lambda tar: add_busybox(tar, busybox)), layer(lambda tar: _add_python(tar, agents))
+    forever = {"Env": ["PATH=/bin"], "Cmd": ["sleep", "2147483647"]}
+    write_archive(path, {PAUSE: (forever, [base]), AGENT: (forever, [base, python])})
+
+
+def write_archive(path: Path, images: Mapping[str, tuple[Mapping[str, Any], Sequence[bytes]]]) -> None:
+    """Write an archive with images: how each is run, and its layers."""
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}[sysconfig.get_platform().rpartition("-")[2]]
-    images = {PAUSE: [base], AGENT: [base, python]}
     with tarfile.open(path, "w") as archive:
         manifest = []
-        for name, layers in images.items():
-            config = _config(architecture, layers)
+        for name, (run, layers) in images.items():
+            digests = [hashlib.sha256(one).hexdigest() for one in layers]
+            config = _config(architecture, run, digests)
             config_name = f"{hashlib.sha256(config).hexdigest()}.json"
-            _add(archive, config_name, config)
-            files = []
-            for layer in layers:
-                files.append(f"{hashlib.sha256(layer).hexdigest()}.tar")
-                if files[-1] not in archive.getnames():
-                    _add(archive, files[-1], layer)
+            add_file(archive, config_name, config)
+            for digest, one in zip(digests, layers, strict=True):
+                if f"{digest}.tar" not in archive.getnames():
+                    add_file(archive, f"{digest}.tar", one)
+            files = [f"{digest}.tar" for digest in digests]
             manifest.append({"Config": config_name, "RepoTags": [name], "Layers": files})
-        _add(archive, "manifest.json", json.dumps(manifest).encode())
+        add_file(archive, "manifest.json", json.dumps(manifest).encode())
 
 
-def _config(architecture: str, layers: list[bytes]) -> bytes:
-    digests = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]
+def _config(architecture: str, run: Mapping[str, Any], digests: Sequence[str]) -> bytes:
     return json.dumps(
         {
             "architecture": architecture,
             "os": "linux",
-            "config": {"Env": ["PATH=/bin"], "Cmd": ["sleep", "2147483647"]},
-            "rootfs": {"type": "layers", "diff_ids": digests},
-            "history": [{"created_by": "weft's tests"} for _ in layers],
+            "config": run,
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+            "history": [{"created_by": "weft's tests"} for _ in digests],
         }
     ).encode()
 
 
-def _layer(fill: Callable[[tarfile.TarFile], None]) -> bytes:
+def layer(fill: Callable[[tarfile.TarFile], None]) -> bytes:
+    """Return a layer with what a function puts into it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         fill(tar)
     return buffer.getvalue()
 
 
-def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
+def add_file(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
+    """Put a file into an archive."""
     member = tarfile.TarInfo(name)
     member.size, member.mode = len(data), mode
     archive.addfile(member, io.BytesIO(data))
 
 
-def _add_busybox(tar: tarfile.TarFile, busybox: Path) -> None:
+def add_busybox(tar: tarfile.TarFile, busybox: Path) -> None:
     for directory, mode in (("bin", 0o755), ("tmp", 0o1777), ("root", 0o755), ("etc", 0o755)):
         member = tarfile.TarInfo(directory)
         member.type, member.mode = tarfile.DIRTYPE, mode
         tar.addfile(member)
-    _add(tar, "bin/busybox", busybox.read_bytes(), 0o755)
-    _add(tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nagent:x:1000:1000:agent:/tmp:/bin/sh\n")
+    add_file(tar, "bin/busybox", busybox.read_bytes(), 0o755)
+    add_file(tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nagent:x:1000:1000:agent:/tmp:/bin/sh\n")
     listed = subprocess.run([str(busybox), "--list"], capture_output=True, text=True, check=True, timeout=30)
     for applet in set(listed.stdout.split()) - {"busybox"}:
         member = tarfile.TarInfo(f"bin/{applet}")
@@ -102,21 +116,19 @@ def _add_busybox(tar: tarfile.TarFile, busybox: Path) -> None:
 
 
 def _add_python(tar: tarfile.TarFile, agents: Path) -> None:
-    interpreter = Path(sys._base_executable)  # type: ignore[attr-defined]  # not the environment's: it is not there
-    standard = Path(sysconfig.get_paths()["stdlib"])
-    extensions = [path for name in _MODULES for path in (standard / "lib-dynload").glob(f"{name}.*.so")]
-    libraries = {match for path in (interpreter.resolve(), *extensions) for match in _libraries(path)}
-    for path in (interpreter, interpreter.resolve(), *map(Path, sorted(libraries))):
+    extensions = [path for name in _MODULES for path in (STANDARD / "lib-dynload").glob(f"{name}.*.so")]
+    for path in (INTERPRETER, INTERPRETER.resolve(), *libraries(INTERPRETER.resolve(), *extensions)):
         # Followed: a library is a link to its version, and it is asked for by the link's name.
         tar.add(path.resolve(), arcname=str(path).lstrip("/"))
-    for directory in (standard, agents):
-        tar.add(directory, arcname=str(directory).lstrip("/"), filter=_kept)
+    for directory, place in ((STANDARD, STANDARD), (agents, agents), (agents, AGENTS)):
+        tar.add(directory, arcname=str(place).lstrip("/"), filter=_kept)
 
 
 def _kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if _LEFT_OUT.search(f"/{member.name}".replace("/tests/agents", "/agents")) else member
 
 
-def _libraries(path: Path) -> list[str]:
-    said = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=True, timeout=30)
-    return _LIBRARY.findall(said.stdout)
+def libraries(*programs: Path) -> list[Path]:
+    """Return the libraries that these are linked with, by the names that they are asked for."""
+    said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True, timeout=60)
+    return [Path(one) for one in sorted(set(_LIBRARY.findall(said.stdout)))]

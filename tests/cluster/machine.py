@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,6 +34,12 @@ def reap(*_):
 signal.signal(signal.SIGCHLD, reap)
 print(flush=True)
 sys.stdin.read()
+"""
+
+_LISTEN = """
+import socket, sys
+with socket.create_server((sys.argv[2], int(sys.argv[3]))) as listener, socket.socket(fileno=int(sys.argv[1])) as way:
+    socket.send_fds(way, [b"."], [listener.fileno()])
 """
 
 
@@ -71,31 +78,43 @@ class Machine:
             self.run("sh", "-c", 'mkdir -p "$2" && mount --bind "$1" "$2"', "sh", str(source), place)
         self.run("sh", "-c", "mount --make-rshared / && ip link set lo up && hostname " + self.name)
 
-    def command(self, *words: str) -> list[str]:
-        """Return what runs a command there."""
-        return ["nsenter", "-t", str(self.pid), "-a", "--", *words]
+    def command(self, *words: str, network: bool = True) -> list[str]:
+        """Return what runs a command there; without its ``network``, in that of the tests."""
+        entered = ["-a"] if network else ["--pid", "--mount"]
+        return ["nsenter", "-t", str(self.pid), *entered, "--", *words]
 
-    def run(self, *words: str) -> str:
-        """Run a command there; return what it said."""
+    def run(self, *words: str, limit: float = COMMAND_LIMIT) -> str:
+        """Run a command there, for so many seconds at most; return what it said."""
         done = subprocess.run(
             self.command(*words),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=COMMAND_LIMIT,
+            timeout=limit,
             check=False,
         )
         assert done.returncode == 0, f"{words} failed on {self.name} ({done.returncode}): {done.stdout}"
         return done.stdout
 
-    def start(self, *words: str, name: str = "", files: Sequence[int] = (), path: str = "") -> None:
+    def listen(self, host: str, port: int) -> socket.socket:
+        """Return a socket that listens there, wherever it is used: a socket keeps its network."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            words = (sys.executable, "-I", "-S", "-c", _LISTEN, str(theirs.fileno()), host, str(port))
+            subprocess.run(self.command(*words), pass_fds=[theirs.fileno()], check=True, timeout=COMMAND_LIMIT)
+            _, (number,), _, _ = socket.recv_fds(ours, 1, 1)
+        return socket.socket(fileno=number)
+
+    def start(
+        self, *words: str, name: str = "", files: Sequence[int] = (), path: str = "", network: bool = True
+    ) -> None:
         """Start a program, known by its own name or by ``name``; one that was killed may be started again."""
         name = name or Path(words[0]).name
         assert name not in self._programs, f"{name} runs on {self.name} already"
         with (self.directory / "logs" / name).open("ab") as log:
             self._programs[name] = subprocess.Popen(
-                self.command(*words),
+                self.command(*words, network=network),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
