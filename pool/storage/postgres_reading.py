@@ -85,6 +85,13 @@ _RIGHTS = """
 """
 
 
+# No lease is as long as a minute: after that the server's clock was set back, perhaps by hours.
+_LEADS = """
+    SELECT holder FROM leadership
+    WHERE NOT released AND until BETWEEN clock_timestamp() AND clock_timestamp() + interval '1 min'
+"""
+
+
 def _missing(raw: psycopg.Connection[tuple[object, ...]]) -> str:
     if raw.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
         return "the server is a replica, which takes no changes"
@@ -100,5 +107,5 @@ def _leader(raw: psycopg.Connection[tuple[object, ...]]) -> str:
     if made != (True,):
         return ""
     # For people: who really leads can't be told by a time of day, and nothing is decided by this.
-    row = raw.execute("SELECT holder FROM leadership WHERE NOT released AND until > clock_timestamp()").fetchone()
+    row = raw.execute(_LEADS).fetchone()
     return str(row[0]) if row else ""

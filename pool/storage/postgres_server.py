@@ -29,7 +29,7 @@ DURABLE_COMMITS: Final = (
 
 
 def refuse_unfit(raw: psycopg.Connection[Any]) -> None:
-    """Refuse a server that is too old, and a database that can't hold every text.
+    """Refuse a server that is too old, and a database that can't hold every text, or has no place for tables.
 
     Raises:
         StateRefused: it is one.
@@ -39,6 +39,9 @@ def refuse_unfit(raw: psycopg.Connection[Any]) -> None:
         raise StateRefused(f"the server is PostgreSQL {version}: Weft needs {OLDEST_SERVER} or newer")
     if encoding != "UTF8":
         raise StateRefused(f"the database's encoding is {encoding}: make one with ENCODING 'UTF8' TEMPLATE template0")
+    # Where there is none, the names of locks and tables are null, and nobody would ever get a lock.
+    if raw.execute("SELECT current_schema()").fetchone() == (None,):
+        raise StateRefused(f"{_WORDS['3F000']}: CREATE SCHEMA, or correct search_path")
 
 
 # --- where it is -----------------------------------------------------------------------------------------------------

@@ -51,6 +51,8 @@ def test_a_database_that_can_be_used_is_described(tmp_path: Path) -> None:
             "CREATE TABLE leadership (epoch bigint PRIMARY KEY, holder text, released boolean, until timestamptz)"
         )
         raw.execute("INSERT INTO leadership VALUES (4, 'weft@one', false, now() + interval '1 hour')")
+    assert found(url, tmp_path)[0].endswith(", format 12"), "the server's clock was set back since"
+    postgres.rows(url, "UPDATE leadership SET until = now() + interval '15 s' RETURNING 1")
     line = found(url, tmp_path)[0]
     assert line.endswith(", format 12; weft@one works on it")
 
@@ -64,6 +66,7 @@ def test_what_keeps_a_bot_from_a_database_is_named_with_what_to_do(tmp_path: Pat
     reader = url.replace("user=weft", "user=reader")
     assert "can't be reached" in found("postgresql://weft:canary@127.0.0.1:1/weft", tmp_path)[0]
     assert "there is no such database" in found(there.url("nothing"), tmp_path)[0]
+    assert "no schema for its tables" in found(there.url(schema="nowhere"), tmp_path)[0]
     with psycopg.connect(url, autocommit=True) as raw:
         raw.execute("GRANT USAGE ON SCHEMA " + url.partition("search_path%3D")[2].partition("&")[0] + " TO reader")
         assert "the user may make no tables there" in found(reader, tmp_path)[0]
