@@ -33,7 +33,7 @@ class StorageLimits:
         prune_step: rows of a table forgotten in one transaction.
         close: how long leaving may take.
         connect: how long a server is given to take a connection; statement: to answer anything that it is asked.
-        migration: the same for changing its tables.
+        migration: the same for changing its tables, and for copying all that is in them.
         pause_first, pause_most: between two tries of a server that is away; the first comes at once, then they double.
         ping: how long nothing is asked of a server before it is looked at whether it is still there.
     """

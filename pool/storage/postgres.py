@@ -197,7 +197,10 @@ class Postgres:
         """
         with self._faults():
             core = self._ready()
-            with core.begin():
+            with self._unhurried(core):
+                # It stands still while the other end takes a piece, which may be far away.
+                idle = int(self._limits.migration * 1000)
+                core.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {idle}")
                 if self._reading:
                     core.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 else:
@@ -249,27 +252,33 @@ class Postgres:
 
     def _migrate(self, core: sa.Connection) -> None:
         """Take the steps that the database has not seen: all of them, or none."""
-        raw = _raw(core)
-        raw.patience = self._limits.migration * _GRACE
+        with self._unhurried(core):
+            # Of two bots that start at once one does it, and the other one then finds it done.
+            core.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+            self._check_fence(core)
+            found = format_of(core)
+            if found > newest():
+                raise _too_new(found)
+            for number, step in enumerate(postgres_steps.STEPS, postgres_steps.BEGAN):
+                for statement in step if number > found else ():
+                    core.exec_driver_sql(statement)
+            values = {"format": newest()}
+            if found:
+                core.execute(sa.update(STATE).values(values))
+            else:
+                core.execute(sa.insert(STATE), {**values, "single": True, "identity": uuid.uuid4().hex})
+            core.exec_driver_sql(_OLD_WRITERS)
+
+    @contextmanager
+    def _unhurried(self, core: sa.Connection) -> Iterator[None]:
+        """Have a transaction in which a statement may take as long as changing the tables does."""
+        raw, seconds = _raw(core), self._limits.migration
+        raw.patience = seconds * _GRACE
         try:
             with core.begin():
-                core.exec_driver_sql(f"SET LOCAL statement_timeout = {int(self._limits.migration * 1000)}")
-                # Of two bots that start at once one does it, and the other one then finds it done.
-                core.exec_driver_sql(f"SET LOCAL lock_timeout = {int(self._limits.migration * 1000)}")
-                core.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-                self._check_fence(core)
-                found = format_of(core)
-                if found > newest():
-                    raise _too_new(found)
-                for number, step in enumerate(postgres_steps.STEPS, postgres_steps.BEGAN):
-                    for statement in step if number > found else ():
-                        core.exec_driver_sql(statement)
-                values = {"format": newest()}
-                if found:
-                    core.execute(sa.update(STATE).values(values))
-                else:
-                    core.execute(sa.insert(STATE), {**values, "single": True, "identity": uuid.uuid4().hex})
-                core.exec_driver_sql(_OLD_WRITERS)
+                for name in ("statement_timeout", "lock_timeout"):
+                    core.exec_driver_sql(f"SET LOCAL {name} = {int(seconds * 1000)}")
+                yield
         finally:
             raw.patience = self._limits.statement * _GRACE
 
@@ -338,6 +347,8 @@ def _limit(raw: psycopg.Connection[Any], limits: StorageLimits) -> None:
         "lock_timeout": statement // 2,
         # A bot that is cut off in the middle must not keep its locks from its successor.
         "idle_in_transaction_session_timeout": statement // 2,
+        # A bot may have nothing to write for long; a server or a role that ends idle sessions means others.
+        "idle_session_timeout": 0,
         "tcp_user_timeout": statement,
         **KEEPALIVES_THERE,
     }

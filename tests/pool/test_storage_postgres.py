@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import anyio
@@ -11,9 +12,12 @@ import anyio.to_thread
 import psycopg
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from pool.storage.durable import SessionStore
 from pool.storage.model import StateRefused, StorageLimits
+from pool.storage.move import counts
+from pool.storage.postgres import Postgres
 from pool.storage.postgres_ledger import open_database_store
 from pool.store import AcceptedPrompt, StoreBusy, StoreClosed
 from tests import postgres
@@ -125,6 +129,33 @@ async def test_what_a_person_has_to_mend_is_refused_at_the_start() -> None:
             async with open_database_store(url):
                 pytest.fail("opened")
     assert rows(foreign, "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()") == [(1,)]
+
+
+# Limits of the server's, which its owner has set
+
+
+@pytest.mark.asyncio
+async def test_a_role_whose_idle_sessions_end_is_no_reason_to_say_that_the_database_is_away() -> None:
+    """R9: a bot to which nobody writes for an hour is as well as any."""
+    there, url = postgres.server(), await anyio.to_thread.run_sync(postgres.emptied)
+    await anyio.to_thread.run_sync(
+        execute, there.url(), "CREATE ROLE idler LOGIN SUPERUSER; ALTER ROLE idler SET idle_session_timeout = '200ms'"
+    )
+    with anyio.fail_after(30), structlog.testing.capture_logs() as logs:
+        async with open_database_store(url.replace("user=weft", "user=idler"), EAGER) as store:
+            await store.accept(prompt(1))
+            await anyio.sleep(0.6)  # the server's own clock is what counts here
+            await store.accept(prompt(2))
+    assert [line for line in logs if line["event"] == "store.away"] == []
+
+
+def test_a_copy_of_whole_tables_may_wait_for_its_other_end() -> None:
+    """R9: over a slow line a piece takes longer than a statement of the bot's may."""
+    limits = StorageLimits(statement=0.5, migration=30.0)
+    with closing(Postgres(postgres.emptied(), limits, reading=True)) as source, source.transaction() as there:
+        time.sleep(0.5)  # the other end is at it; half of a statement's time was the limit
+        assert counts(there)["prompts"] == 0
+        there.exec_driver_sql("SELECT pg_sleep(0.7)")
 
 
 # A COMMIT of which nothing is heard
