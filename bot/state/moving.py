@@ -29,9 +29,11 @@ from bot.redaction import Redactor
 from pool.storage import database, reading
 from pool.storage.database import Database
 from pool.storage.model import LeaseLost, StateTooOld, StorageFault, StorageLimits
-from pool.storage.move import NotAllThere, NotEmpty, copy
+from pool.storage.move import NotAllThere, NotEmpty, copy, refuse_rows
 
 Opened = AbstractContextManager[sa.Connection]
+
+_STARTED = "a bot may have started on {} meanwhile: nothing was copied"
 
 PATIENCE = 25.0
 """Seconds that a lease is waited for: longer than one lasts that a killed bot has left behind."""
@@ -45,12 +47,14 @@ class Held:
         called: as people know it, without any secret.
         identity: the id of the state that is there, or None.
         adopt: takes over the id of a state that comes there.
+        is_ours: whether nobody else can have begun to work on it by now.
     """
 
     called: str
     identity: str | None
     open: Callable[[], Opened]
     adopt: Callable[[str], None] = lambda _identity: None
+    is_ours: Callable[[], bool] = lambda: True
 
 
 def run_move(env_file: Path, source: str | None, target: str | None) -> None:
@@ -109,11 +113,15 @@ async def _move(source: str, target: str) -> dict[str, int]:
 
 def _copy(source: Held, target: Held) -> dict[str, int]:
     with _told(source), source.open() as here, _told(target), target.open() as there:
+        refuse_rows(there)
+        # Before the rows: killed in between, the next try finds no state here yet, but the id that belongs to it.
+        if source.identity is not None:
+            target.adopt(source.identity)
         copied = copy(here, there, source.identity)
-    # Only after the commit: a copy that fails must not leave a directory with the id of another state.
-    if source.identity is not None:
-        target.adopt(source.identity)
-    return copied
+        # Only now is it written. What a bot has added to the source since would be missing.
+        if not source.is_ours():
+            raise AlreadyRunning(_STARTED.format(source.called))
+        return copied
 
 
 @contextmanager
@@ -125,7 +133,7 @@ def _told(place: Held) -> Iterator[None]:
     except StorageFault as exc:
         raise ConfigError(f"{place.called}: {exc}") from exc
     except LeaseLost as exc:
-        raise AlreadyRunning(f"a bot has started on {place.called} meanwhile: nothing was copied") from exc
+        raise AlreadyRunning(_STARTED.format(place.called)) from exc
 
 
 @asynccontextmanager
@@ -150,10 +158,17 @@ def _held_directory(directory: Path, *, changes: bool) -> Iterator[Held]:
     known = (directory / IDENTITY).exists()
     try:
         with sole_instance(directory) as identity:
-            if changes:
-                yield Held(str(directory), None, partial(_file, directory), partial(_adopt, directory, known))
-            else:
+            if not changes:
                 yield Held(str(directory), identity, partial(_copy_of_file, directory))
+                return
+            try:
+                yield Held(str(directory), None, partial(_file, directory), partial(_adopt, directory, known))
+            except BaseException:
+                # A copy that fails must neither leave a directory with the id of another state, nor with one that
+                # keeps this id away at the next try.
+                if not known:
+                    (directory / IDENTITY).unlink(missing_ok=True)
+                raise
     except OSError as exc:
         raise ConfigError(f"{directory} can't be used by {user_name()}: {exc.strerror}") from exc
 
@@ -209,7 +224,7 @@ async def _held_database(url: str, *, changes: bool) -> AsyncIterator[Held]:
                 # The patience is for the lease alone; copying may take longer.
                 waiting.deadline = float("inf")
                 open_ = partial(_database, url, lambda: lease.epoch, reading=not changes)
-                yield Held(called, found.identity, open_)
+                yield Held(called, found.identity, open_, is_ours=lease.held)
         except LeaseRefused as exc:
             raise ConfigError(str(exc)) from exc
     if waiting.cancelled_caught:

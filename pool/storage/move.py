@@ -32,18 +32,25 @@ def counts(connection: sa.Connection) -> dict[str, int]:
     }
 
 
+def refuse_rows(target: sa.Connection) -> None:
+    """Refuse a target in which there is anything.
+
+    Raises:
+        NotEmpty: there is; nothing was changed.
+    """
+    if there := {name: count for name, count in counts(target).items() if count}:
+        raise NotEmpty(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in there.items()))
+
+
 def copy(source: sa.Connection, target: sa.Connection, identity: str | None = None) -> dict[str, int]:
-    """Copy all rows of all tables, in the transactions in which both are; return how many of each table.
+    """Copy all rows of all tables into empty ones, in the transactions in which both are; return how many of each.
 
     Args:
         identity: becomes that of the target, if it keeps one.
 
     Raises:
-        NotEmpty: the target has rows; nothing was changed.
         NotAllThere: fewer or more rows arrived than there are.
     """
-    if there := {name: count for name, count in counts(target).items() if count}:
-        raise NotEmpty(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in there.items()))
     wanted = counts(source)
     for table in METADATA.sorted_tables:
         for rows in _pieces(source, table):

@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,7 +17,9 @@ import structlog
 from click.testing import CliRunner, Result
 
 from bot.cli import main
-from bot.ops.instance import sole_instance
+from bot.ops.instance import AlreadyRunning, sole_instance
+from bot.state import moving
+from bot.state.moving import Held
 from pool.storage import database
 from pool.storage.operations import Bind, Notice, See
 from pool.storage.postgres_lease import hold_lease
@@ -170,3 +173,24 @@ def test_a_damaged_file_is_not_copied(tmp_path: Path) -> None:
     (source / "weft.db").write_bytes(b"no database" * 1000)
     done = move("--from", str(source), "--to", str(tmp_path / "other"))
     assert (done.exit_code, "the state file is damaged" in done.stderr) == (78, True)
+
+
+def test_a_second_try_still_brings_the_id_by_which_agents_elsewhere_are_known(tmp_path: Path) -> None:
+    """R9, P9: what a first try has left in the target does not count as a state of its own."""
+    source, other = filled(tmp_path / "source"), tmp_path / "other"
+    whole = (source / "weft.db").read_bytes()
+    (source / "weft.db").write_bytes(b"no database" * 1000)
+    assert move("--from", str(source), "--to", str(other)).exit_code == 78
+    (source / "weft.db").write_bytes(whole)
+    assert move("--from", str(source), "--to", str(other)).exit_code == 0
+    assert (other / "identity").read_text() == "f" * 32
+
+
+def test_a_source_on_which_a_bot_may_have_begun_meanwhile_is_not_taken_for_whole(tmp_path: Path) -> None:
+    """R9, R10: one that was out of reach for longer than the lease on it."""
+    source, other = filled(tmp_path / "source"), tmp_path / "other"
+    other.mkdir()
+    lost = Held("one", None, partial(moving._copy_of_file, source), is_ours=lambda: False)
+    with pytest.raises(AlreadyRunning, match="may have started on one"):
+        moving._copy(lost, Held("two", None, partial(moving._file, other)))
+    assert set(map(len, every_row(other).values())) == {0}
