@@ -26,11 +26,13 @@ SECONDS = 60.0
 _NAMES, _NAME_BYTES = 200, 64 * 1024
 _SIZE_DIGITS = 15  # no file has more; who names it may write down any number
 _SAID = 300
+_SLOW = "too slow"
 _OVERHEAD = 2048  # of each file in an archive, in bytes: its heads and what fills its last block
 _LIST = (
     'cd -- "$1" 2>/dev/null || exit 0; '
     "find . -type f -exec sh -c 'for file do "
-    'size=$(wc -c <"$file") && printf "%d %s\\0" "$size" "$file"; done\' sh {} +'
+    # One that can't be read is listed all the same, so that taking it says why.
+    'size=$(wc -c <"$file") || size=0; printf "%d %s\\0" "$size" "$file"; done\' sh {} +'
 )
 _TAKE = 'cd -- "$1" && shift && tar -cf - -- "$@"'
 _PUT = 'mkdir -p -- "$1" && cd -- "$1" && tar -xf -'
@@ -83,8 +85,9 @@ async def list_files(agent: RemoteAgent, directory: str) -> list[RemoteFile]:
         NotMoved: they could not be listed.
     """
     ran = await agent.run(_sh(_LIST, directory), limit=_NAME_BYTES, seconds=SECONDS)
-    # More names than are read cut the command off; what came until then is whole but for the last.
-    if ran.returncode != 0 and len(ran.stdout) < _NAME_BYTES:
+    # What was said until it failed, or was cut off by more names than are read, is whole but for the last: a directory
+    # that nobody may look into keeps none of the others away.
+    if not ran.stdout:
         _must(ran)
     found = []
     # By the zero bytes, as a name may have anything else in it; what is behind the last one may be cut.
@@ -100,20 +103,40 @@ async def take_files(agent: RemoteAgent, directory: str, files: Sequence[RemoteF
 
     Raises:
         AgentExited: the way to the agent is gone; what did not arrive is still there.
-        NotMoved: they could not be taken, as when one has grown meanwhile.
+        NotMoved: some could not be taken, as when one has grown meanwhile; the others are here.
     """
+    troubles: list[str] = []
     for batch in _by_size(files):
-        names = [f"./{one.path}" for one in batch]
-        # With what tar adds: a head before each, and what fills its last record.
-        limit = sum(one.size + _OVERHEAD for one in batch) + 2 * _OVERHEAD * 8
-        ran = await agent.run(_sh(_TAKE, directory, *names), limit=limit, seconds=SECONDS)
-        _must(ran)
-        here, trouble = await anyio.to_thread.run_sync(_unpack, ran.stdout, batch, target)
-        # Only now: lost on the way, they would be nowhere. And each that is here: it would come, and be posted, again.
-        if here:
-            _must(await agent.run(_sh(_REMOVE, directory, *here), limit=_SAID, seconds=SECONDS))
-        if trouble:
-            raise NotMoved(trouble)
+        missing, trouble = await _take(agent, directory, batch, target)
+        if not missing:
+            continue
+        # One that can't be read, or is being written to, fails the whole archive: each by itself, then.
+        if len(batch) == 1 or trouble == _SLOW:
+            troubles.append(trouble)
+            continue
+        for one in missing:
+            left, trouble = await _take(agent, directory, [one], target)
+            troubles += [trouble] if left else []
+    if troubles:
+        raise NotMoved("; ".join(troubles)[:_SAID])
+
+
+async def _take(
+    agent: RemoteAgent, directory: str, batch: Sequence[RemoteFile], target: Path
+) -> tuple[list[RemoteFile], str]:
+    """Take some files at once; return which did not come, and why."""
+    names = [f"./{one.path}" for one in batch]
+    # With what tar adds: a head before each, and what fills its last record.
+    limit = sum(one.size + _OVERHEAD for one in batch) + 2 * _OVERHEAD * 8
+    ran = await agent.run(_sh(_TAKE, directory, *names), limit=limit, seconds=SECONDS)
+    if ran.returncode != 0:
+        cut = ran.returncode is None and len(ran.stdout) >= limit
+        return list(batch), f"{batch[0].path} has grown" if cut else _why(ran)
+    here, trouble = await anyio.to_thread.run_sync(_unpack, ran.stdout, batch, target)
+    # Only now: lost on the way, they would be nowhere. And each that is here: it would come, and be posted, again.
+    if here:
+        _must(await agent.run(_sh(_REMOVE, directory, *here), limit=_SAID, seconds=SECONDS))
+    return [one for one in batch if f"./{one.path}" not in here], trouble
 
 
 async def remove_old_files(agent: RemoteAgent, directory: str, days: int) -> None:
@@ -131,11 +154,16 @@ def _sh(script: str, *arguments: str) -> list[str]:
 
 
 def _must(ran: CommandResult) -> None:
-    if ran.returncode == 0:
-        return
+    if ran.returncode != 0:
+        raise NotMoved(_why(ran))
+
+
+def _why(ran: CommandResult) -> str:
+    # The first line says what failed; the last one, as tar's does, only that something did.
     said = ran.stderr.decode(errors="replace").strip().splitlines()
-    why = said[-1][:_SAID] if said else f"exit status {ran.returncode}" if ran.returncode is not None else "too slow"
-    raise NotMoved(why)
+    if ran.returncode is None or not said:
+        return _SLOW if ran.returncode is None else f"exit status {ran.returncode}"
+    return said[0][:_SAID]
 
 
 def _is_plain(path: str) -> bool:

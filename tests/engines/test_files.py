@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +22,12 @@ pytestmark = pytest.mark.asyncio
 
 
 class There:
-    """Runs commands in a directory of this machine; ``answer`` takes the place of the next one's."""
+    """Runs commands in a directory of this machine, ``behind`` another one; ``answers`` are given in place of that."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.place = directory, "there"
         self.answers: list[CommandResult] = []
+        self.behind: list[str] = []
         self.ran = 0
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"", *, limit: int, seconds: float) -> CommandResult:
@@ -33,7 +35,7 @@ class There:
         if self.answers:
             return self.answers.pop(0)
         with anyio.fail_after(seconds):
-            done = await run_beside(argv, stdin, self.directory)
+            done = await run_beside([*self.behind, *argv], stdin, self.directory)
         if len(done.stdout) > limit:
             return CommandResult(None, done.stdout[:limit], b"")
         return CommandResult(done.returncode, done.stdout, done.stderr)
@@ -49,6 +51,10 @@ def here(tmp_path: Path) -> Path:
 def there(tmp_path: Path) -> There:
     (tmp_path / "there").mkdir()
     return There(tmp_path / "there")
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 def agent(there: There) -> RemoteAgent:
@@ -218,3 +224,34 @@ async def test_old_files_go(there: There) -> None:
     await anyio.run_process(["touch", "-d", "9 days ago", str(there.directory / "in/old")])
     await remove_old_files(agent(there), "in", 7)
     assert [path.name for path in (there.directory / "in").iterdir()] == ["new"]
+
+
+async def test_what_can_not_be_read_there_keeps_no_other_file(here: Path, there: There) -> None:
+    """F4: neither a file nor a directory, and what is in the way is told."""
+    out = there.directory / "out"
+    for name in ("a", "closed", "locked/b", "z"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(name)
+    (out / "closed").chmod(0)
+    (out / "locked").chmod(0)
+    if os.geteuid() == 0:  # who may read everything otherwise
+        there.behind = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    found = await list_files(agent(there), "out")
+    assert sorted(one.path for one in found) == ["a", "closed", "z"]
+    with pytest.raises(NotMoved, match=r"closed.*Permission denied"):
+        await take_files(agent(there), "out", found, here)
+    assert names(here) == ["a", "z"]
+    assert names(out) == ["closed", "locked"]
+
+
+async def test_a_file_that_is_written_to_meanwhile_keeps_no_other_one(here: Path, there: There) -> None:
+    """F4: nor one that is gone by then. What an agent's server logs there must not hold up a report for ever."""
+    out = there.directory / "out"
+    out.mkdir()
+    for name in ("a", "log", "z"):
+        (out / name).write_text(name)
+    found = [*await list_files(agent(there), "out"), RemoteFile("gone", 4)]
+    (out / "log").write_bytes(b"x" * 200_000)
+    with pytest.raises(NotMoved, match=r"gone.*No such file.*; log has grown"):
+        await take_files(agent(there), "out", sorted(found, key=lambda one: -len(one.path)), here)
+    assert (names(here), names(out)) == (["a", "z"], ["log"])
