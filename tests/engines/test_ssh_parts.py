@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,6 +20,7 @@ from acp.engine import LaunchSpec
 from acp.errors import SpawnFailure
 from pool.engines.model import EngineFinding
 from pool.engines.ssh.check import findings, missing_files, questions, told
+from pool.engines.ssh.client import SshClient
 from pool.engines.ssh.directory import private_directory
 from pool.engines.ssh.failure import is_busy, refusal
 from pool.engines.ssh.hosts import AGENT, Homes, HostState, choose
@@ -124,6 +127,11 @@ def test_hosts_that_tell_no_memory_fill_evenly() -> None:
         ("Timeout, server 10.9.8.7 not responding.\r\n", "does not answer any more", ""),
         ("ssh: Could not resolve hostname 10.9.8.7: unknown", "can't be resolved", "log in once by hand"),
         ("No ED25519 host key is known for 10.9.8.7\nHost key verification failed.\n", "host key", "log in once"),
+        (
+            "Host key for 10.9.8.7 has changed and you have requested strict checking.\nHost key verification failed.\n",
+            "another host key than before",
+            "find out why",
+        ),
         ("Permission denied to all others.\n\nHave fun!\nConnection reset.\n", "hung up", ""),
         ("secret@10.9.8.7: Permission denied (publickey).\n", "does not let Weft log in", "authorized_keys"),
         ("nc: getaddrinfo for 10.9.8.7: what", "can't be reached", ""),
@@ -140,6 +148,17 @@ def test_sshs_last_words_say_what_to_do(words: str, reason: str, fix: str) -> No
     assert "secret" not in str(found)
     assert found.said == (words.strip().splitlines() or ["ssh ended without a word"])[-1]
     assert not is_busy(words)
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="the OpenSSH client is not installed")
+def test_directories_of_this_machine_may_have_any_name(tmp_path: Path) -> None:
+    """P14: ssh splits the values of its options into words, and expands what has a percent sign."""
+    odd = tmp_path / "a home%n"
+    client = SshClient(SshSettings.model_validate({"hosts": ["x"], "known_hosts": odd / "known"}))
+    program, *more = client.argv(SshHost(address="x"), "true", tmp_path / "words", odd / "1", master=True)
+    told = subprocess.run([program, "-G", *more], capture_output=True, text=True, check=False).stdout.splitlines()
+    assert f"controlpath {odd}/1" in told
+    assert f"userknownhostsfile {odd}/known" in told
 
 
 def test_a_server_that_hangs_up_early_is_busy() -> None:

@@ -48,6 +48,11 @@ _TRIES = 3
 log = structlog.get_logger(__name__)
 
 
+def _quoted(path: Path) -> str:
+    """Return a path as the value of an option, in which ssh splits words and expands ``%``."""
+    return '"' + str(path).replace("%", "%%") + '"'
+
+
 class Greeted(anyio.abc.ByteReceiveStream):
     """A stream whose beginning was read already."""
 
@@ -107,7 +112,7 @@ class SshConnection:
         raise await self._no_greeting()
 
     def _understood(self, words: list[str]) -> list[str]:
-        what, why, text = words[0], "".join(words[1:2]), " ".join(words[2:])
+        what, why, text = words[0], "".join(words[1:2]), " ".join(words[2:])[:MOST_WORDS]
         if what != "failed":
             return words
         failures = {
@@ -115,7 +120,7 @@ class SshConnection:
             "missing": (SpawnFailure.NOT_FOUND, f"{text} is not there"),
             "forbidden": (SpawnFailure.NOT_EXECUTABLE, f"{text} can't be executed"),
         }
-        raise SshFailure(*failures.get(why, (SpawnFailure.OTHER, text[:MOST_WORDS])))
+        raise SshFailure(*failures.get(why, (SpawnFailure.OTHER, text)))
 
     async def _no_greeting(self) -> SshFailure:
         """Return why the script did not begin: ssh failed, or the account has no shell that runs commands."""
@@ -215,7 +220,7 @@ class SshClient:
             "ServerAliveCountMax": str(ALIVE_COUNT),
             # Not the user's: agents would share one connection, and be lost together.
             "ControlMaster": "yes" if socket and master else "no",
-            "ControlPath": str(socket) if socket else "none",
+            "ControlPath": _quoted(socket) if socket else "none",
             # A master that outlives its agent would keep the connection, and nobody would close it.
             "ControlPersist": "no",
             # Whatever the user's configuration says: nothing of this machine is to be reached from there.
@@ -229,7 +234,7 @@ class SshClient:
             "LogLevel": "INFO",
         }
         if settings.known_hosts is not None:
-            options["UserKnownHostsFile"] = f'"{settings.known_hosts}"'
+            options["UserKnownHostsFile"] = _quoted(settings.known_hosts)
         if settings.identity_file is not None:
             options["IdentitiesOnly"] = "yes"
         argv = [settings.program, "-T", "-E", str(words)]

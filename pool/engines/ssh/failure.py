@@ -52,6 +52,12 @@ class SshFailure(Exception):
 
 _HANDS = "log in once by hand as Weft's user"
 _MEANINGS = (
+    # Before the next one, which ssh says behind it: nobody should get used to logging in all the same.
+    (
+        "has changed and you have requested",
+        "has another host key than before",
+        "find out why, then update known_hosts",
+    ),
     ("host key verification failed", "has a host key that Weft does not know", f"{_HANDS}, and check the host's key"),
     (
         "remote host identification has changed",
