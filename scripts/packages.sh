@@ -26,6 +26,7 @@ ensure_servers() {
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || wanted+=(postgresql)
     [ -x /usr/sbin/sshd ] || wanted+=(openssh-server)
     command -v dockerd >/dev/null || wanted+=(docker.io runc tini)
+    [ -x /usr/sbin/pgbouncer ] || wanted+=(pgbouncer)
     command -v busybox >/dev/null || wanted+=(busybox-static)
     [ "${#wanted[@]}" = 0 ] || install_packages 'servers for the tests' "${wanted[@]}"
 }

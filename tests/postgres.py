@@ -173,7 +173,7 @@ class OwnServer:
     def start(self) -> None:
         """Start it; it ends with the thread that has called this, if nobody has ended it before."""
         self._process = _started(self.directory, self.port, "127.0.0.1", durable=self._durable)
-        _answering(self.server)
+        _answering(self.server.url())
 
     def kill(self) -> None:
         """End it at once, without a word to those who are connected."""
@@ -205,6 +205,35 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+# --- a pooler before it ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def pooler(mode: str) -> Iterator[str]:
+    """Give the address of an empty database, by way of a PgBouncer in this mode."""
+    program, there, name = Path("/usr/sbin/pgbouncer"), server(), f"t{os.getpid()}_{next(_names)}"
+    if not program.exists():
+        pytest.skip("PgBouncer is not installed (apt-get install pgbouncer)")
+    with psycopg.connect(there.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="weft-pooler-") as directory:
+        place = Path(directory)
+        settings = f"auth_type = any\npool_mode = {mode}\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
+        database = f"[databases]\n{name} = host={there.directory} port={there.port} user=weft\n"
+        (place / "settings").write_text(f"{database}[pgbouncer]\nunix_socket_dir =\n{settings}")
+        place.chmod(0o755)
+        command = [*_as_postgres("--pdeathsig", "KILL"), str(program), "--quiet", str(place / "settings")]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            url = f"postgresql://weft@127.0.0.1:{port}/{name}"
+            _answering(url)
+            yield url
+        finally:
+            process.kill()
+            process.wait(_PATIENCE)
 
 
 # --- how one is started ---------------------------------------------------------------------------------------------
@@ -247,11 +276,11 @@ def _started(place: Path, port: int, address: str, *, durable: bool = False) -> 
         return subprocess.Popen(command, cwd=place, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
-def _answering(there: Server) -> None:
+def _answering(url: str) -> None:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            psycopg.connect(there.url()).close()
+            psycopg.connect(url).close()
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise
@@ -273,7 +302,7 @@ def keep(place: Path) -> None:
     _initialise(place)
     process = _started(place, 5432, "")
     try:
-        _answering(Server(place, 5432))
+        _answering(Server(place, 5432).url())
         (place / "ready").touch()
         with (place.with_suffix(".users")).open("w") as users:
             fcntl.flock(users, fcntl.LOCK_EX)

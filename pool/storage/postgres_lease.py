@@ -39,6 +39,7 @@ from pool.storage.postgres_server import (
     MIGRATION_LOCK,
     connection_arguments,
     faults,
+    refuse_pooler,
     refuse_unfit,
     words_for,
 )
@@ -55,7 +56,11 @@ SELECT set_config('statement_timeout', %(call)s, false), set_config('lock_timeou
 
 _WHO = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 
-_END_FORMER = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s"
+# Behind a pooler the session that was given back may be the one that was just given to us.
+_END_FORMER = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid = %s AND backend_start = %s AND pid <> pg_backend_pid()
+"""
 
 MAKE = """
 CREATE TABLE IF NOT EXISTS leadership (
@@ -162,6 +167,9 @@ class PostgresLeaseSession:
 
     def _set_up(self) -> None:
         refuse_unfit(self._connection)
+        # Once: by then the pooler may have no session left for a look.
+        if self._former.backend is None:
+            refuse_pooler(self._connection, _arguments(self._url, self._limits))
         self._connection.execute(_SET_UP, {"call": _ms(self._limits.call), "idle": _ms(self._limits.duration)})
         # It may hold the lock still: the server notices that its other end is gone only when TCP does.
         if self._former.backend is not None:

@@ -61,7 +61,10 @@ def examine(url: str, limits: StorageLimits | None = None) -> Examined:
         StorageFault: it can't be reached, or can't be used whatever is in it.
     """
     limits = limits or StorageLimits()
-    with postgres_server.faults(url), psycopg.connect(**postgres_server.connection_arguments(url, limits)) as raw:
+    arguments = postgres_server.connection_arguments(url, limits)
+    with postgres_server.faults(url), psycopg.connect(**arguments, autocommit=True) as raw:
+        postgres_server.refuse_pooler(raw, arguments)
+        raw.autocommit = False  # what follows is seen at one moment
         postgres_server.refuse_unfit(raw)
         raw.execute(f"SET LOCAL statement_timeout = {int(limits.statement * 1000)}".encode())
         found = raw.execute("SELECT to_regclass(format('%I.state', current_schema())) IS NOT NULL").fetchone()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ OLDEST_SERVER: Final = 14
 LEASE_LOCK: Final = "hashtextextended('weft lease in ' || current_schema(), 0)"
 MIGRATION_LOCK: Final = "hashtextextended('weft migration in ' || current_schema(), 0)"
 """Expressions for the key of an advisory lock."""
+
+_PROCESS: Final = "SELECT pg_backend_pid()"
 
 # What was acknowledged survives the server's crash; who has chosen more than that keeps it.
 _COMMITS: Final = "current_setting('synchronous_commit')"
@@ -42,6 +44,29 @@ def refuse_unfit(raw: psycopg.Connection[Any]) -> None:
     # Where there is none, the names of locks and tables are null, and nobody would ever get a lock.
     if raw.execute("SELECT current_schema()").fetchone() == (None,):
         raise StateRefused(f"{_WORDS['3F000']}: CREATE SCHEMA, or correct search_path")
+
+
+def refuse_pooler(raw: psycopg.Connection[Any], arguments: Mapping[str, Any]) -> None:
+    """Refuse a pooler that gives each transaction another session of the server's.
+
+    Locks and time limits would be set in sessions of somebody else's, and stay there.
+
+    Args:
+        raw: a connection on which each statement is a transaction.
+        arguments: how it was made.
+
+    Raises:
+        StateRefused: there is one.
+    """
+    ours = raw.execute(_PROCESS).fetchone()
+    # Who is connected directly was told the number of the same process at the start.
+    if ours == (raw.info.backend_pid,):
+        return
+    with psycopg.connect(**{**arguments, "autocommit": False}) as other:
+        other.execute(_PROCESS)  # as long as its transaction lasts, this has the session that was ours, if any may
+        if raw.execute(_PROCESS).fetchone() != ours:
+            what = "hands out connections by transaction: reach the server directly, or have it pool by session"
+            raise StateRefused(f"a pooler before the database {what}")
 
 
 # --- where it is -----------------------------------------------------------------------------------------------------

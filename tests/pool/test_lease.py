@@ -8,11 +8,14 @@ from random import Random
 from typing import cast
 
 import anyio
+import anyio.to_thread
 import psycopg
 import pytest
 
-from pool.storage.lease import LeaseLimits, LeaseWait
+from pool.storage.lease import LeaseLimits, LeaseRefused, LeaseWait
+from pool.storage.model import StateRefused
 from pool.storage.postgres_lease import hold_lease
+from pool.storage.postgres_reading import examine
 from pool.storage.postgres_server import LEASE_LOCK
 from tests import postgres
 from tests.pool.lease_world import LIMITS, Machine, World
@@ -188,3 +191,21 @@ async def test_epochs_grow_when_the_database_is_restored_or_the_servers_clock_wa
         assert restored >= first
         postgres.rows(url, f"UPDATE leadership SET epoch = {2 * first} RETURNING 1")
         assert await taken() == 2 * first + 1
+
+
+@postgres.needed
+@pytest.mark.asyncio
+async def test_a_pooler_that_hands_out_connections_by_transaction_is_refused_and_one_by_session_is_not() -> None:
+    """R10: a lock would stay behind in a connection of the pooler's, and nobody could lead until that ends."""
+    refused = "hands out connections by transaction"
+    with anyio.fail_after(60):
+        with postgres.pooler("transaction") as url:
+            with pytest.raises(LeaseRefused, match=refused):
+                async with hold_lease(url, "one", PATIENT):
+                    pytest.fail("leads")
+            with pytest.raises(StateRefused, match=refused):
+                await anyio.to_thread.run_sync(examine, url)
+        with postgres.pooler("session") as url:
+            async with hold_lease(url, "one", PATIENT) as lease:
+                found = await anyio.to_thread.run_sync(examine, url)
+                assert (lease.held(), found.leader) == (True, "one")
