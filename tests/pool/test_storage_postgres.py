@@ -28,7 +28,7 @@ from tests.postgres import rows
 
 pytestmark = postgres.needed
 
-EAGER = StorageLimits(pause_first=0.01, pause_most=0.05, connect=2.0, statement=10.0)
+EAGER = StorageLimits(pause_first=0.01, pause_most=0.05, connect=10.0, statement=10.0)
 """Tries often, and gives a busy machine its time."""
 
 
