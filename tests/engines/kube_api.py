@@ -79,6 +79,11 @@ class KubeApi:
         """Answer the next requests that match ``METHOD path`` so; None: do what is asked, and give no answer."""
         self._faults += [(re.compile(what), refusal)] * times
 
+    @property
+    def faults(self) -> int:
+        """How many of these answers are still to be given."""
+        return len(self._faults)
+
     def forget(self) -> None:
         """Have watches of what was before end with 410."""
         self._last = next(self._version)  # something else has changed since

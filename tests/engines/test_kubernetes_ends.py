@@ -14,6 +14,7 @@ from acp.shutdown import StopLimits, StopStage
 from pool.engines.kubernetes.agent import LOST, KubernetesAgent
 from tests.engines import matrix
 from tests.engines.kube_bed import SHORT, KubernetesBed, bed
+from tests.engines.kube_model import Refused
 
 LIMITS = StopLimits(eof=1.0, term=0.2, kill=0.5)
 
@@ -62,6 +63,19 @@ async def test_what_ended_a_pod_is_told(tmp_path: Path) -> None:
                 await agent.stdout.receive()
             await agent.stop(LIMITS)
         assert await one.running() == []
+
+
+@pytest.mark.asyncio
+async def test_a_lost_node_is_told_also_after_the_api_has_refused_to_say(tmp_path: Path) -> None:
+    """P14: as an API server does for a moment after its start."""
+    async with bed(tmp_path, replace(SHORT, denied=0.3)) as one:
+        one.api.fail("GET .*/log", Refused(403, "Forbidden", 'RBAC: role "weft" not found'))
+        agent = await one.start()
+        while one.api.faults:  # noqa: ASYNC110  the engine asks by itself
+            await anyio.sleep(0.02)
+        one.api.lose(agent.node)
+        assert (await agent.wait()).reason == f"node lost: {agent.node} does not answer"
+        await agent.stop(LIMITS)
 
 
 @pytest.mark.asyncio

@@ -1,8 +1,8 @@
 """The nodes of a cluster: whether those with our agents answer, and how full all of them are.
 
 A cluster takes a minute to notice that a node is gone, and a connection through the API stays open meanwhile. So a node
-whose agents are all silent is asked for a byte of a log. The mutable state is what the API does not let us ask, and
-when nodes last answered.
+whose agents are all silent is asked for a byte of a log. The mutable state is until when the API does not let us ask,
+and when nodes last answered.
 """
 
 from __future__ import annotations
@@ -45,16 +45,18 @@ class Nodes:
         self._avoided = avoided
         self._on_lost = on_lost
         self._times = times
-        self._may_ask = True
+        self._denied_until = 0.0
         self._answered: dict[str, float] = {}
 
     # --- do they answer? -----------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
         """Ask silent nodes whether they are there, until cancelled."""
-        while self._may_ask:
+        while True:
             # Twice as often as they are asked: else one that falls silent just after a look would be asked late.
             await anyio.sleep(self._times.probe / 2)
+            if anyio.current_time() < self._denied_until:
+                continue
             by_node: dict[str, list[KubernetesAgent]] = defaultdict(list)
             for agent in self._agents.values():
                 if agent.exit() is None:
@@ -90,8 +92,8 @@ class Nodes:
                 await self._api.request("GET", f"{path}/log", query=query, retry=False)
         except ApiError as exc:
             if exc.status == FORBIDDEN:
-                # So it will be next time: a lost node then shows by its connections, a minute later.
-                self._may_ask = False
+                # Not for good: an API server that has just begun refuses everybody, until it knows who may what.
+                self._denied_until = anyio.current_time() + self._times.denied
             if 0 < exc.status < _SERVER_ERROR:
                 return True
         except TimeoutError:

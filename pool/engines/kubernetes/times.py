@@ -25,6 +25,7 @@ class Times:
         settle: for the cluster to say how a pod ended whose connection did.
         probe: of silence of all agents on a node, after which the node is tried.
         node: for a node's answer; asked twice.
+        denied: before the API is asked about nodes again after it said that we may not.
         confirm: for the cluster to confirm that a deleted pod is gone, beyond its grace.
         force: the same, after it was deleted without a grace.
         sweep: for all that a sweep does.
@@ -47,6 +48,7 @@ class Times:
     settle: float = 5.0
     probe: float = 10.0
     node: float = 5.0
+    denied: float = 300.0
     confirm: float = 8.0
     force: float = 3.0
     sweep: float = 20.0
