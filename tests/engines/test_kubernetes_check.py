@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from acp.errors import AgentSpawnError
 from pool.engines.kubernetes.status import requested_memory
 from pool.engines.model import NodeStatus
-from tests.engines.kube_bed import KubernetesBed, bed
+from tests.engines.kube_bed import SHORT, KubernetesBed, bed
 from tests.engines.kube_model import Refused
 
 GIB = 2**30
@@ -60,3 +62,14 @@ async def test_nodes_are_told_as_far_as_the_rights_go(tmp_path: Path) -> None:
         one.api.fail("GET /api/v1/nodes", Refused(403, "Forbidden", "no"))
         assert await one.engine.nodes() == [NodeStatus(agent.node, 1, None, None, reachable=True)]
         await agent.stop()
+
+
+@pytest.mark.asyncio
+async def test_an_answer_without_an_end_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P14: whatever answers in the API's place."""
+    monkeypatch.setattr("pool.engines.kubernetes.api._MOST", 10)
+    async with bed(tmp_path, replace(SHORT, retries=0.1)) as one:
+        with pytest.raises(AgentSpawnError, match="an answer that is longer than any of the API's"):
+            await one.start()

@@ -39,6 +39,9 @@ UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, GONE = 401, 403, 404, 409, 410
 _PASSING = frozenset({0, 408, 429, 500, 502, 503, 504})
 _OURSELVES = anyio.Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _LONGEST_PAUSE = 30.0
+_MOST = 64 * 2**20
+"""Bytes of an answer. A page of 500 pods has a few MB."""
+
 _NO_LIMIT: Final = 0
 
 PODS: Final = "/api/v1/namespaces/{namespace}/pods"
@@ -151,7 +154,7 @@ class KubeApi:
 
     async def _once(self, method: str, path: str, body: Json | None, query: Query) -> Json:
         async with self._answer(method, path, body, query, aiohttp.ClientTimeout(total=self._times.request)) as answer:
-            data = await answer.read()
+            data = await _read(answer)
         said = _json(data)
         if not isinstance(said, dict):
             return {"text": data.decode(errors="replace")}
@@ -178,7 +181,7 @@ class KubeApi:
             )
             async with answer:
                 if not answer.ok:
-                    raise _refusal(answer.status, await answer.read(), answer.headers)
+                    raise _refusal(answer.status, await _read(answer), answer.headers)
                 yield answer
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             raise ApiError(0, str(exc) or f"no answer within {self._times.request:g} s") from exc
@@ -259,6 +262,16 @@ class KubeApi:
         else:
             said = await read_kubeconfig(self._settings.kubeconfig, self._settings.context, settings)
         self.namespace = self._settings.namespace or said or "default"
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """Return all of an answer; none that the API gives is longer than so, and memory is bounded whatever answers."""
+    data = bytearray()
+    async for piece in answer.content.iter_any():
+        data += piece
+        if len(data) > _MOST:
+            raise ApiError(0, "an answer that is longer than any of the API's")
+    return bytes(data)
 
 
 async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[Json]:
