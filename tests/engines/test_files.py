@@ -180,6 +180,13 @@ async def test_what_is_too_large_is_named_as_far_as_it_can_be(here: Path, there:
     assert {path.name: path.stat().st_size for path in out.iterdir()} == {"a": 2**40, "z": 100}
 
 
+async def test_what_is_too_large_is_named_also_when_another_one_can_not_be_had(here: Path, there: There) -> None:
+    """F4"""
+    there.answers = [CommandResult(0, b"3 ./small\x00100 ./large\0", b""), CommandResult(2, b"", b"tar: small: gone\n")]
+    await fetch(agent(there), here, 7, 50, own=True)
+    assert names(here / ".weft/out") == ["large"]
+
+
 async def test_a_file_that_has_grown_meanwhile_stays_there(here: Path, there: There) -> None:
     """F4: no more bytes are taken than were asked for."""
     (there.directory / "out").mkdir()

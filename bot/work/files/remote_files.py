@@ -70,14 +70,15 @@ async def fetch(agent: RemoteAgent, mirror: Path, thread_id: int, limit: int, *,
     """
     folder = f"{WEFT}/{OUT}" if own else f"{WEFT}/{OUT}/{thread_id}"
     target = mirror / folder
+    found: list[RemoteFile] = []
     try:
         found = await list_files(agent, folder)
         # By what was listed: if one has grown since, `take_files` takes no more bytes than that.
         small = [one for one in found if one.size <= limit][:MOST]
         await take_files(agent, folder, small, target)
     except NotMoved as exc:
+        # Those that are too large are told all the same: what can't be had may be like that for long.
         log.warning("files.not_fetched", place=agent.place, thread=thread_id, reason=str(exc))
-        return
     large = [one for one in found if one.size > limit][:MOST]
     if not await anyio.to_thread.run_sync(_stand_in, target, large):
         log.warning("files.not_named", place=agent.place, thread=thread_id)
