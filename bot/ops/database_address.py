@@ -10,6 +10,7 @@ from typing import Final
 
 WANTED: Final = "write postgresql://USER@HOST/DATABASE"
 _SCHEMES: Final = ("postgresql", "postgres")
+_PASSWORDS: Final = ("password", "sslpassword")
 
 
 def database_problem(url: str) -> str:
@@ -42,8 +43,10 @@ def database_problem(url: str) -> str:
 def database_secrets(url: str) -> list[str]:
     """Return what of an address must be told to nobody: itself, and the password in it, as written and as meant."""
     place, _, query = url.partition("://")[2].partition("?")
-    password = place.rpartition("@")[0].partition(":")[2]
-    more = dict(urllib.parse.parse_qsl(query)).get("password", "")
-    found = [password, urllib.parse.unquote(password), more]
+    found = [place.rpartition("@")[0].partition(":")[2]]
+    # Not as in a form: to the driver a + is no space.
+    found += [value for name, _, value in (one.partition("=") for one in query.split("&")) if name in _PASSWORDS]
+    found = [secret for secret in found if secret]
+    meant = [urllib.parse.unquote(secret) for secret in found]
     # Without a password there is nothing to hide, and people look for host names in logs.
-    return [url, *(secret for secret in found if secret)] if any(found) else []
+    return list(dict.fromkeys([url, *found, *meant])) if found else []

@@ -46,7 +46,7 @@ def test_what_is_wrong_with_an_address_is_told_without_a_word_of_it(url: str, pr
 def test_a_password_is_a_secret_wherever_it_stands() -> None:
     """R5, R9"""
     assert database_secrets("postgresql://weft@db/weft") == []
-    assert database_secrets("postgresql:///weft?host=db&password=p%23w") == [
-        "postgresql:///weft?host=db&password=p%23w",
-        "p#w",
-    ]
+    there = "postgresql:///weft?host=db&password=p%23w"
+    assert database_secrets(there) == [there, "p%23w", "p#w"]
+    there = "postgresql://weft@db/weft?sslpassword=of+the%20key"
+    assert database_secrets(there) == [there, "of+the%20key", "of+the key"]
