@@ -210,3 +210,12 @@ async def test_a_pooler_that_hands_out_connections_by_transaction_is_refused_and
             async with hold_lease(url, "one", PATIENT) as lease:
                 found = await anyio.to_thread.run_sync(examine, url)
                 assert (lease.held(), found.leader) == (True, "one")
+
+
+@postgres.needed
+@pytest.mark.asyncio
+async def test_a_database_without_a_schema_for_its_user_is_refused_and_not_waited_for() -> None:
+    """R10: its locks would have no name, so that nobody ever got one."""
+    with anyio.fail_after(30), pytest.raises(LeaseRefused, match="no schema for its tables"):
+        async with hold_lease(postgres.server().url(schema="nowhere"), "one", PATIENT):
+            pytest.fail("leads")
