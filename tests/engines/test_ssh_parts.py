@@ -128,7 +128,7 @@ def test_hosts_that_tell_no_memory_fill_evenly() -> None:
         ("ssh: Could not resolve hostname 10.9.8.7: unknown", "can't be resolved", "log in once by hand"),
         ("No ED25519 host key is known for 10.9.8.7\nHost key verification failed.\n", "host key", "log in once"),
         (
-            "Host key for 10.9.8.7 has changed and you have requested strict checking.\nHost key verification failed.\n",
+            "Key for 10.9.8.7 has changed and you have requested strict checking\nHost key verification failed.\n",
             "another host key than before",
             "find out why",
         ),

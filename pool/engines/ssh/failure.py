@@ -60,11 +60,6 @@ _MEANINGS = (
     ),
     ("host key verification failed", "has a host key that Weft does not know", f"{_HANDS}, and check the host's key"),
     (
-        "remote host identification has changed",
-        "has another host key than before",
-        "find out why the host's key is another one, then update known_hosts",
-    ),
-    (
         "permission denied",
         "does not let Weft log in",
         "add Weft's public key to that account's authorized_keys, or name the key in identity_file",
