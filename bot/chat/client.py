@@ -394,16 +394,14 @@ class WeftClient(discord.Client):
         if not state.taken.first(post.message_id):
             return
         thread_id = place.channel_id if place.conversation else None
-        # Done now, in the order of arrival; only the answer may wait.
         command = decision.command
-        answer = run_command(command, self.dispatcher, thread_id, post.author, post.message_id)
+        run = functools.partial(run_command, command, self.dispatcher, thread_id, post.author, post.message_id)
+        # Done now, in the order of arrival; only the answer may wait. A status decides nothing, and waits for its look.
+        done = None if command is Command.STATUS else run()
 
         async def tell() -> None:
-            told = answer
-            if command is Command.STATUS:  # it decides nothing, so it may be looked at anew
-                await look_first(command, self.dispatcher, thread_id)
-                told = run_command(command, self.dispatcher, thread_id, post.author, post.message_id)
-            text = (await saved(told, self.dispatcher)).text
+            await look_first(command, self.dispatcher, thread_id)
+            text = (await saved(done or run(), self.dispatcher)).text
             await state.chat.answer(place.channel_id, post.message_id, text)
 
         if not post.automatic:  # bots that answer each other would never stop
