@@ -121,7 +121,7 @@ async def test_while_a_host_answers_the_silent_ones_are_waited_for_once(
     ssh: Path, tmp_path: Path, free_state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P14: and not again by each start whose knowledge of free memory is old."""
-    monkeypatch.setattr(ssh_engine, "_ASKING", 0.5)
+    monkeypatch.setattr(ssh_engine, "_ASKING", 2.0)
     monkeypatch.setattr(ssh_engine, "_FRESH", 0.0)
     async with engine(ssh, "hung", "well", shared=True) as far:
         agents = [await far.start(launch(tmp_path, free_state, thread)) for thread in ("1234", "5678")]
