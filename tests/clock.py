@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-_ahead = 0.0
+_AHEAD = "tests_ahead"
 
 
-def _now(_loop: asyncio.BaseEventLoop, /) -> float:
-    return time.monotonic() + _ahead
+def _now(loop: asyncio.BaseEventLoop, /) -> float:
+    ahead: float = getattr(loop, _AHEAD, 0.0)
+    return time.monotonic() + ahead
 
 
 # Of all loops, as long as the process lives: there are callers that have asked a loop for its method before.
@@ -24,12 +25,13 @@ setattr(asyncio.BaseEventLoop, "time", _now)  # noqa: B010  a plain assignment w
 
 
 def let_pass(seconds: float) -> None:
-    """Put the clock of the event loop forward: what sleeps or waits wakes so much sooner.
+    """Put the clock of the running event loop forward: what sleeps or waits wakes so much sooner.
 
-    Nets of the test itself wake sooner, too: let less pass than those have left.
+    Nets of the test itself wake sooner, too: let less pass than those have left. The loop of the next test goes by the
+    machine's clock again, by which agents note when they did something.
     """
-    global _ahead  # noqa: PLW0603  a clock is everybody's
-    _ahead += seconds
+    loop = asyncio.get_running_loop()
+    setattr(loop, _AHEAD, getattr(loop, _AHEAD, 0.0) + seconds)
 
 
 @asynccontextmanager
