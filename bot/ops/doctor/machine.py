@@ -120,14 +120,16 @@ async def run_command(*argv: str, limit: float = _TRIAL) -> Ran | None:
     Raises:
         OSError: it could not be started.
     """
-    process = await anyio.open_process(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-        env=agent_environment(os.environ, ()),
-        # A separate group, to be ended with all that it has started.
-        start_new_session=True,
-    )
+    # Cut short, a start would leave a process that nobody knows.
+    with anyio.CancelScope(shield=True):
+        process = await anyio.open_process(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            env=agent_environment(os.environ, ()),
+            # A separate group, to be ended with all that it has started.
+            start_new_session=True,
+        )
     async with process:
         try:
             with anyio.fail_after(limit):

@@ -193,17 +193,19 @@ class Git:
             GitFailed: it failed.
         """
         settings = [word for setting in self.settings for word in ("-c", setting)]
-        process = await anyio.open_process(
-            [self._program, "--no-pager", *settings, *args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self._workspace,
-            env={**self.environment, **(variables or {})},
-            # A group of its own, so that what git starts ends with it.
-            start_new_session=True,
-            pass_fds=self.inherited,
-        )
+        # Cut short, a start would leave a process that nobody knows.
+        with anyio.CancelScope(shield=True):
+            process = await anyio.open_process(
+                [self._program, "--no-pager", *settings, *args],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._workspace,
+                env={**self.environment, **(variables or {})},
+                # A group of its own, so that what git starts ends with it.
+                start_new_session=True,
+                pass_fds=self.inherited,
+            )
         said = bytearray()
         output = Output(b"", cut=True)
         try:

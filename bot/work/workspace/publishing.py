@@ -311,15 +311,17 @@ def _address(url: str, remote: Remote) -> str | None:
 
 async def _run(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> _Said:
     """Run a program without a terminal or input to its end; nothing that it started goes on afterwards."""
-    process = await anyio.open_process(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=directory,
-        env=environment,
-        start_new_session=True,
-    )
+    # Cut short, a start would leave a process that nobody knows.
+    with anyio.CancelScope(shield=True):
+        process = await anyio.open_process(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
+        )
     out, err = bytearray(), bytearray()
     try:
         async with anyio.create_task_group() as tasks:

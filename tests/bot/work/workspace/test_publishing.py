@@ -21,7 +21,7 @@ from bot.work.workspace import publishing
 from bot.work.workspace.journal import Refused
 from bot.work.workspace.publishing import Published, push
 from bot.work.workspace.worktrees import WorkTree
-from tests.agents import alive
+from tests.acp.children import gone
 from tests.bot.work.repositories import needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_environment, set_traps
 from tests.bot.work.workspace.threads import Project, committed
@@ -205,7 +205,7 @@ async def test_a_push_that_does_not_end_is_ended(project: Project, monkeypatch: 
     async with passing(10, pid.exists):
         with pytest.raises(Refused, match="took longer than 10 s and was ended"):
             await publish(project, "git@example.org:o/n")
-    assert not alive(int(pid.read_text()))
+    await gone(int(pid.read_text()))
 
 
 async def test_a_server_that_is_not_there_is_told(project: Project) -> None:
