@@ -168,4 +168,4 @@ async def test_a_token_is_worth_nothing_to_the_agent_of_another_session() -> Non
     finally:
         for agent in (own_agent, other_agent):
             agent.kill()
-            await agent.wait()
+            await agent.aclose()

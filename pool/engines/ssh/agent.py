@@ -204,10 +204,12 @@ class SshAgent:
             self._gone = gone
         gone = bool(self._gone)
         # 3. What is on this machine.
-        await self._connection.close(read=True)
+        await self._connection.end()
         with anyio.move_on_after(_POLL):
             await self.drained.wait()
         ended = self.exit()
+        # Only now: what it said last tells how it ended.
+        await self._connection.close()
         stage = self._stage if was is None else StopStage.GONE
         report = StopReport(stage, anyio.current_time() - started, left=() if gone else (self.place,))
         log.info(

@@ -165,12 +165,8 @@ class SshConnection:
         log.info("ssh.ended", said=lost.said)
         return lost.reason
 
-    async def close(self, *, read: bool = False) -> None:
-        """End the ssh process, shielded and bounded; what it ran over there ends by the end of its input.
-
-        Args:
-            read: others read its stdout and stderr to their ends.
-        """
+    async def end(self) -> None:
+        """End the ssh process, shielded and bounded; what it ran over there ends by the end of its input."""
         with anyio.CancelScope(shield=True):
             for number in (SIGTERM, SIGKILL):
                 if self.process.returncode is None:
@@ -178,13 +174,14 @@ class SshConnection:
                     send_signal(find(self.process.pid), number)
                     with anyio.move_on_after(_END):
                         await self.process.wait()
-            with suppress(*CLOSED):  # nothing is left to be said on it
-                await self.stdin.aclose()
-            for pipe in () if read else (self.stdout, self.stderr):
-                # To their ends: the loop does not close a pipe that has something in it.
-                with anyio.move_on_after(_END), suppress(*CLOSED):
-                    while True:
-                        await pipe.receive(_READ_SIZE)
+
+    async def close(self) -> None:
+        """End the ssh process, and close all that leads to it; nobody reads any more what it has said."""
+        await self.end()
+        with anyio.CancelScope(shield=True):
+            # `aclose` of the process waits without a limit, so only once it is dead.
+            if self.process.returncode is not None:
+                await self.process.aclose()
             with suppress(OSError):
                 self._words.unlink(missing_ok=True)
 
