@@ -60,7 +60,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
     monkeypatch.setattr(runner, "LOOK", 0.05)
     monkeypatch.setattr(runner, "HELD", 0.05)
     monkeypatch.setattr(runner, "SPREAD", 0.05)
-    return WallClock()
+    # From noon on: in the last hour of a day the next hour is a new day, too.
+    return WallClock(ahead=12 * HOUR - time.time() % (24 * HOUR))
 
 
 def invite(discord: FakeDiscord) -> dict[str, Any]:
