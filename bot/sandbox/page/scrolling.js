@@ -110,8 +110,8 @@ export class Scroller {
             this._follow(true);
             this._end = this._furthest;
         }
+        this._movePressed(this._top - top);
         this._top = top;
-        this._holdPressed();
         this._anchor = this._findAnchor();
         this._askForMore();
         if (before !== this._atEnd) {
@@ -173,17 +173,16 @@ export class Scroller {
     _press({ target, button }) {
         // Not every browser reports the end of a press on the scroll bar.
         if (button === 0 && target !== this._element) {
-            this._pressed = { element: target, top: 0 };
-            this._holdPressed();
+            this._pressed = { element: target, top: topOf(target) };
             clearTimeout(this._pressLimit);
             this._pressLimit = setTimeout(() => this._release(), LONGEST_PRESS_MS);
         }
     }
 
-    /** What is pressed stays where it is now. */
-    _holdPressed() {
+    /** What is pressed goes along with the reader's scrolling; where it is now, an unsettled drawing may have put it. */
+    _movePressed(by) {
         if (this._pressed) {
-            this._pressed.top = topOf(this._pressed.element);
+            this._pressed.top += by;
         }
     }
 
