@@ -138,7 +138,7 @@ function dayOf(message) {
 }
 
 function dayLine(message) {
-    const text = DAY.format(timeOf(message.id));
+    const text = DAY.format(new Date(timeOf(message.id)));
     return html`<li class="day-line" role="separator" aria-label=${text}><span>${text}</span></li>`;
 }
 
