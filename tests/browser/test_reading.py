@@ -36,6 +36,23 @@ MOVES_AS_IT_GROWS = """async (button) => {
     return button.getBoundingClientRect().top - before;
 }"""
 
+# Scroll up and press before that is told; return how far the button moves then, and what is under the pointer.
+MOVES_AS_IT_IS_TOLD = """async (button) => {
+    const scrolls = (box) => /auto|scroll/.test(getComputedStyle(box).overflowY);
+    let box = button;
+    while (!scrolls(box)) box = box.parentElement;
+    const gap = box.getBoundingClientRect().bottom - button.getBoundingClientRect().bottom;
+    box.scrollTop += 4 - gap;
+    const { left, top } = button.getBoundingClientRect();
+    const press = (type) => button.dispatchEvent(new PointerEvent(type, { bubbles: true, button: 0 }));
+    press("pointerdown");
+    for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+    const under = document.elementFromPoint(left + 8, top + 8);
+    const moved = button.getBoundingClientRect().top - top;
+    press("pointerup");
+    return { moved, covered: !button.contains(under) };
+}"""
+
 
 async def test_a_channel_in_which_many_threads_began_stays_open(chromium: Browser) -> None:
     """Each card shows the latest of its thread, as far as everybody sees it, and ends its author's group."""
@@ -88,6 +105,10 @@ async def test_what_is_aimed_at_stays_under_the_pointer(chromium: Browser) -> No
             assert abs(await button.evaluate(MOVES_AS_IT_GROWS)) < 1
             await owner.page.mouse.up()
             await expect(button).to_have_accessible_name("👍, 1 reaction")
+            # 4. Who presses right after scrolling finds the way back beside what is pressed only after that.
+            await expect(back).to_have_count(0)
+            assert await button.evaluate(MOVES_AS_IT_IS_TOLD) == {"moved": 0, "covered": False}
+            await expect(back).to_be_visible()
 
 
 @pytest.mark.soak

@@ -26,6 +26,7 @@ export class Scroller {
         this._target = null;
         this._anchor = null;
         this._pressed = null;
+        this._away = false;
         this._top = 0;
         /** How far one could scroll when the end was last reached; null: scroll there at the next drawing. */
         this._end = null;
@@ -62,6 +63,14 @@ export class Scroller {
     /** Whether the reader sees the end of the window, and stays there. */
     get atEnd() {
         return this._atEnd;
+    }
+
+    /** Whether to show the way back to the end: it must not come over what is pressed. */
+    wayBack(away) {
+        if (!this._pressed) {
+            this._away = away;
+        }
+        return away && this._away;
     }
 
     /** The message that stays where it is. */
@@ -110,8 +119,8 @@ export class Scroller {
             this._follow(true);
             this._end = this._furthest;
         }
-        this._movePressed(this._top - top);
         this._top = top;
+        this._movePressed();
         this._anchor = this._findAnchor();
         this._askForMore();
         if (before !== this._atEnd) {
@@ -129,6 +138,7 @@ export class Scroller {
             this._showTarget();
         } else if (this._pressed?.element.isConnected) {
             element.scrollTop += topOf(this._pressed.element) - this._pressed.top;
+            this._pressed.scrolled = element.scrollTop;
             this._end = null;
         } else if (this._atEnd) {
             this._showEnd();
@@ -173,16 +183,20 @@ export class Scroller {
     _press({ target, button }) {
         // Not every browser reports the end of a press on the scroll bar.
         if (button === 0 && target !== this._element) {
-            this._pressed = { element: target, top: topOf(target) };
+            this._pressed = { element: target, top: topOf(target), scrolled: this._element.scrollTop };
             clearTimeout(this._pressLimit);
             this._pressLimit = setTimeout(() => this._release(), LONGEST_PRESS_MS);
         }
     }
 
-    /** What is pressed goes along with the reader's scrolling; where it is now, an unsettled drawing may have put it. */
-    _movePressed(by) {
+    /**
+     * What is pressed goes along with the reader's scrolling. That is told late, so it counts from where the press began,
+     * and where the element is now may be the work of a change that has not settled yet.
+     */
+    _movePressed() {
         if (this._pressed) {
-            this._pressed.top += by;
+            this._pressed.top -= this._top - this._pressed.scrolled;
+            this._pressed.scrolled = this._top;
         }
     }
 
@@ -191,6 +205,7 @@ export class Scroller {
             clearTimeout(this._pressLimit);
             this._pressed = null;
             this.settle();
+            this._app.update();
         }
     }
 
