@@ -238,7 +238,7 @@ async def test_threads_that_begin_together_are_asked_for_together() -> None:
         await gate.wait()
         return {"one": [name for name in directories if name in ("/1", "/3")], "two": ["/2", "/3"]}
 
-    homes, found = Homes(ask), dict[int, str]()
+    homes, found = Homes(ask, 2), dict[int, str]()
 
     async def look(number: int) -> None:
         found[number] = await homes.of(str(number), f"/{number}")
@@ -255,6 +255,18 @@ async def test_threads_that_begin_together_are_asked_for_together() -> None:
     homes.note("4", "two")
     assert await homes.of("4", "/4") == "two"
     assert len(asked) == before
+
+
+@pytest.mark.asyncio
+async def test_a_host_that_was_silent_is_asked_for_a_threads_files_again() -> None:
+    """P8: it may be the one that has them."""
+    answers: list[dict[str, list[str]]] = [{"one": []}, {"one": [], "two": ["/1"]}]
+
+    async def ask(directories: Sequence[str]) -> dict[str, list[str]]:
+        return answers.pop(0)
+
+    homes = Homes(ask, 2)
+    assert [await homes.of("1", "/1") for _ in range(3)] == ["", "two", "two"]
 
 
 def test_the_directories_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ class SshEngine:
         self._hosts = {host.called: HostState(host) for host in settings.hosts}
         self._avoided = AvoidedNodes()
         self._leftovers = Leftovers(self._end_marked)
-        self._homes = Homes(self._who_has)
+        self._homes = Homes(self._who_has, len(self._hosts))
         self._asking = anyio.Lock()
         self._state = ""
         self._stack = AsyncExitStack()

@@ -22,7 +22,7 @@ _MOST = 10_000
 """Threads of which it is remembered where their agents were."""
 
 Ask = Callable[[Sequence[str]], Awaitable[Mapping[str, Sequence[str]]]]
-"""Returns which of the directories each host has, by its name; a host that does not answer has none."""
+"""Returns which of the directories each host has, by its name; a host that does not answer is not in it."""
 
 
 @dataclass(slots=True)
@@ -102,10 +102,14 @@ class Homes:
 
     A bot that was restarted asks: the host that has a thread's directory has had its agent. Questions that come while
     one is asked are asked together.
+
+    Args:
+        hosts: how many there are to answer.
     """
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, hosts: int) -> None:
         self._ask = ask
+        self._hosts = hosts
         self._asking = anyio.Lock()
         self._waiting: dict[str, str] = {}
         self._known: dict[str, str] = {}
@@ -138,6 +142,6 @@ class Homes:
             raise
         for directory, thread in asked.items():
             nodes = [node for node, directories in have.items() if directory in directories]
-            # An agent of it may have been started meanwhile: where that is, is certain.
-            if thread not in self._known:
+            # An agent of it may have been started meanwhile: where that is, is certain. A silent host may have it.
+            if thread not in self._known and (nodes or len(have) == self._hosts):
                 self.note(thread, nodes[0] if len(nodes) == 1 else "")
