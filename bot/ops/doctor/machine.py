@@ -10,11 +10,9 @@ import os
 import platform
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ import anyio.abc
 from acp.process import agent_environment
 from bot.agents.checks import wants_node
 from bot.ops.doctor.finding import Finding, ok, warn
+from bot.programs import running
 from bot.service.unit import USUAL_PATH
 from bot.version import full
 
@@ -120,29 +119,12 @@ async def run_command(*argv: str, limit: float = _TRIAL) -> Ran | None:
     Raises:
         OSError: it could not be started.
     """
-    # Cut short, a start would leave a process that nobody knows.
-    with anyio.CancelScope(shield=True):
-        process = await anyio.open_process(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            env=agent_environment(os.environ, ()),
-            # A separate group, to be ended with all that it has started.
-            start_new_session=True,
-        )
-    async with process:
-        try:
-            with anyio.fail_after(limit):
-                said = await _output(process)
-                code = await process.wait()
-        # Whatever ends the wait, a cancellation too: nothing of it may be left.
-        except BaseException as exc:
-            with suppress(ProcessLookupError, PermissionError):  # it has just ended by itself
-                os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(exc, TimeoutError):
-                return None
-            raise
-    return Ran(code, said)
+    environment = agent_environment(os.environ, ())
+    async with running(argv, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, env=environment) as process:
+        with anyio.move_on_after(limit):
+            said = await _output(process)
+            return Ran(await process.wait(), said)
+    return None
 
 
 async def _output(process: anyio.abc.Process) -> str:

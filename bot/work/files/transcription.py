@@ -6,13 +6,10 @@ It runs in its own process session, which is ended with it, and sees no more of 
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -23,10 +20,10 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
+from bot.programs import running
+
 MOST_BYTES = 256 * 1024
 """Of a transcript."""
-
-_REAP = 5.0  # seconds
 
 log = structlog.get_logger(__name__)
 
@@ -75,25 +72,15 @@ class Transcriber:
         return text.strip()
 
     async def _run(self, path: Path) -> str:
-        # A stop that came between its start and our hearing of it would leave what it has started by then.
-        with anyio.CancelScope(shield=True):
-            process = await anyio.open_process(
-                [*self.command, str(path)],
-                stdin=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=path.parent,
-                env=self.environment,
-                start_new_session=True,
-            )
-        try:
+        async with running(
+            [*self.command, str(path)],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=path.parent,
+            env=self.environment,
+        ) as process:
             output = await _read(process)
             code = await process.wait()
-        finally:
-            # In any case: whatever it has started is of no use after it, and a stop must not leave it behind.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            with anyio.move_on_after(_REAP, shield=True):
-                await process.aclose()
         if code != 0:
             log.warning("transcriber.failed", exit_code=code)
             raise NotTranscribed("it failed")

@@ -11,9 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import stat
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +25,7 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
+from bot.programs import running
 from bot.reply.changes import ChangedFile, Changes
 from bot.reply.sanitise import inline_code
 from bot.work.files.inbox import WEFT
@@ -52,7 +51,6 @@ _EMPTY_FILE = {
 _LARGEST_COPY = 256 * 2**20  # bytes of an index
 LIST = 4 * 2**20  # bytes
 _STDERR = 2_000
-_REAP = 5.0  # seconds
 
 _SETTINGS = (
     # The repository has no say in these any more; they stand against what a version of git to come may do by itself.
@@ -193,50 +191,29 @@ class Git:
             GitFailed: it failed.
         """
         settings = [word for setting in self.settings for word in ("-c", setting)]
-        # Cut short, a start would leave a process that nobody knows.
-        with anyio.CancelScope(shield=True):
-            process = await anyio.open_process(
-                [self._program, "--no-pager", *settings, *args],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=self._workspace,
-                env={**self.environment, **(variables or {})},
-                # A group of its own, so that what git starts ends with it.
-                start_new_session=True,
-                pass_fds=self.inherited,
-            )
+        started = running(
+            [self._program, "--no-pager", *settings, *args],
+            # At SIGTERM git lets go of its locks; killed, it would leave them to block everybody who uses them.
+            patience=self.patience,
+            cwd=self._workspace,
+            env={**self.environment, **(variables or {})},
+            pass_fds=self.inherited,
+        )
         said = bytearray()
         output = Output(b"", cut=True)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_feed, process, given)
-                tasks.start_soon(_listen, process, said)
-                output = await _read(process, most)
-                if output.cut:
-                    tasks.cancel_scope.cancel()
-                else:
-                    output = replace(output, code=await process.wait())
-        finally:
-            await self._end(process)
+        async with started as process, anyio.create_task_group() as tasks:
+            tasks.start_soon(_feed, process, given)
+            tasks.start_soon(_listen, process, said)
+            output = await _read(process, most)
+            if output.cut:
+                tasks.cancel_scope.cancel()
+            else:
+                output = replace(output, code=await process.wait())
         if not output.cut and output.code not in codes:
             why = said.decode(errors="replace").strip().split("\n")[0].removeprefix("fatal: ")
             log.warning("git.failed", command=args[0], exit_code=output.code, said=why)
             raise GitFailed(output.code, why)
         return output
-
-    async def _end(self, process: anyio.abc.Process) -> None:
-        if self.patience and process.returncode is None:
-            # Git lets go of its locks then; killed, it would leave them to block everybody who uses the repository.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with anyio.move_on_after(self.patience, shield=True):
-                await process.wait()
-        # In any case: of a diff that is cut, or takes too long, nothing may go on.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with anyio.move_on_after(_REAP, shield=True):
-            await process.aclose()
 
 
 @asynccontextmanager

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +24,7 @@ import anyio.to_thread
 import structlog
 
 from acp.process import agent_environment, named
+from bot.programs import running
 from bot.reply.sanitise import clean, clip, inline_code, one_line
 from bot.work.workspace.git import GitMissing, our_directory
 from bot.work.workspace.journal import Refused
@@ -40,7 +40,6 @@ PUSH_LIMIT, GH_LIMIT = 60.0, 20.0
 """Seconds for a push, and for each call of `gh`."""
 
 _OUTPUT = 64 * 1024
-_REAP = 5.0  # seconds
 _TITLE, _BODY = 250, 60_000
 
 _SETTINGS = (
@@ -311,29 +310,12 @@ def _address(url: str, remote: Remote) -> str | None:
 
 async def _run(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> _Said:
     """Run a program without a terminal or input to its end; nothing that it started goes on afterwards."""
-    # Cut short, a start would leave a process that nobody knows.
-    with anyio.CancelScope(shield=True):
-        process = await anyio.open_process(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=directory,
-            env=environment,
-            start_new_session=True,
-        )
     out, err = bytearray(), bytearray()
-    try:
+    async with running(command, stdin=subprocess.DEVNULL, cwd=directory, env=environment) as process:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_listen, process.stdout, out)
             tasks.start_soon(_listen, process.stderr, err)
         code = await process.wait()
-    finally:
-        # The whole group, at a good end, too: a helper that stays in the background is not wanted.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with anyio.move_on_after(_REAP, shield=True):
-            await process.aclose()
     return _Said(code, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
