@@ -20,7 +20,7 @@ import structlog
 
 from bot.mcp.tools import StartThread, ToolRefused
 from bot.model import Actor, Inbound, Lane, Outcome, Quote, snowflake_at
-from bot.reply.port import MESSAGE_LIMIT, Attachment, Body, PortError, Unavailable
+from bot.reply.port import MESSAGE_LIMIT, Attachment, Body, PortError
 from bot.reply.sanitise import clip, in_full, inline_code, units
 from bot.reply.title import title_of
 from bot.work.budget.budgets import Budgets
@@ -31,6 +31,7 @@ from bot.work.ports import Chat, Lookups, NotAllowed, Where
 from bot.work.prompt import named
 from bot.work.questions.cards import literal
 from bot.work.queue.rate import RateLimit
+from bot.work.retries import open_thread, own_messages
 from bot.work.running_turn import RunningTurn
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
@@ -46,13 +47,10 @@ MOST_STARTED = 3
 OPEN_LIMIT = 30.0
 """Seconds for Discord to open the thread while an agent waits; after a restart it is tried for as long as it takes."""
 
-PAUSE, LONGEST_PAUSE = 1.0, 60.0
-
 STARTED, STARTED_BY = "started", "started_by"
 """Kept of a thread: which threads its agent has started, and which thread's agent has started it."""
 
 _KEPT = 20
-_LOOKED_AT = 100
 _CLOCKS_DIFFER = 60.0  # seconds between ours and Discord's
 
 TOO_DEEP = "This thread was started by an agent itself, so no further threads can be started from here."
@@ -317,7 +315,7 @@ class ThreadStarter(TurnListener):
         self._settle(plan)
         await self._written()
         try:
-            await self._open_thread(plan.inbound, OPEN_LIMIT)
+            await open_thread(self.chat, plan.inbound, OPEN_LIMIT)
         except PortError as exc:
             await self._give_back(plan)
             return f"Discord does not open the thread: {exc}."
@@ -333,7 +331,7 @@ class ThreadStarter(TurnListener):
         plan = replace(plan, thread_id=thread_id)
         self._settle(plan)
         try:
-            await self._open_thread(plan.inbound)
+            await open_thread(self.chat, plan.inbound)
         except PortError as exc:
             log.warning("thread.not_opened", prompt=thread_id, error=str(exc))
             await self._give_back(plan)
@@ -355,27 +353,6 @@ class ThreadStarter(TurnListener):
         self.settings.begin(plan.thread_id, plan.where.channel_id, agent=plan.agent, project=plan.project)
         self.settings.keep(plan.thread_id, {STARTED_BY: plan.asked_in})
 
-    async def _open_thread(self, inbound: Inbound, limit: float | None = None) -> None:
-        """Open the thread; what Discord does not take now is tried again, for so many seconds.
-
-        Raises:
-            PortError: it is not open.
-        """
-        if not inbound.opens_thread:
-            return
-        pause, until = PAUSE, None if limit is None else anyio.current_time() + limit
-        while True:
-            try:
-                await self.chat.open_thread(inbound)
-            except Unavailable as exc:
-                pause = max(pause, exc.retry_after)
-                if until is not None and anyio.current_time() + pause > until:
-                    raise
-                await anyio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            else:
-                return
-
     async def _prompt(self, plan: Plan) -> None:
         """Hand the prompt over, once its thread is there; again, it changes nothing."""
         where, thread_id, inbound = plan.where, plan.thread_id, plan.inbound
@@ -396,17 +373,11 @@ class ThreadStarter(TurnListener):
         # The posts of a forum are not looked through: one that nobody knows of is begun by whoever writes in it.
         if plan.where.forum:
             return 0
-        pause, text = PAUSE, self.redact(self._text(plan)).strip()
-        while True:
-            try:
-                own = await self.chat.thread(plan.where.channel_id).own_messages(plan.after, _LOOKED_AT)
-            except Unavailable:
-                await anyio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            except PortError:
-                return 0
-            else:
-                return next((one.message_id for one in own if one.text == text), 0)
+        own, text = (
+            await own_messages(self.chat, plan.where.channel_id, plan.after),
+            self.redact(self._text(plan)).strip(),
+        )
+        return next((one.message_id for one in own if one.text == text), 0)
 
     async def _give_back(self, plan: Plan) -> None:
         """Take the message away that promised a thread."""

@@ -20,7 +20,7 @@ import structlog
 
 from acp.errors import AcpError
 from bot.model import Actor, Inbound, ThreadPlace
-from bot.reply.port import MESSAGE_LIMIT, Body, PortError, Unavailable
+from bot.reply.port import MESSAGE_LIMIT, Body, PortError
 from bot.reply.sanitise import clip, inline_code
 from bot.work.budget.budgets import Budgets
 from bot.work.controls import RESTARTING
@@ -29,6 +29,7 @@ from bot.work.intake import Intake
 from bot.work.options.service import SessionChoices
 from bot.work.ports import Answer, Chat, Where
 from bot.work.projects.service import Projects
+from bot.work.retries import open_thread, own_messages
 from bot.work.sessions.catalogue import Entry
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
@@ -45,7 +46,6 @@ OPEN_LIMIT = 30.0
 COPY_LIMIT = 90.0
 """Seconds for an agent to copy a session, and to be started for that."""
 
-PAUSE, LONGEST_PAUSE = 1.0, 60.0
 _LOOKED_AT = 100
 NOT_OPENED = "I could not open a thread for it: {why}"
 NOT_SAFE = Answer(
@@ -205,7 +205,7 @@ class Openings:
             return Answer(f"I could not post in this channel: {exc}", accepted=False)
         await self._settle(claim, plan, message_id)
         try:
-            await self._open_thread(plan.inbound(message_id), OPEN_LIMIT)
+            await open_thread(self.chat, plan.inbound(message_id), OPEN_LIMIT)
         except PortError as exc:
             await self._give_back(claim_id, plan, message_id)
             return Answer(NOT_OPENED.format(why=exc), accepted=False)
@@ -359,7 +359,7 @@ class Openings:
         if not claim.thread_id or not await self._had_session(message_id):
             await self._settle(claim, plan, message_id)
         try:
-            await self._open_thread(inbound)
+            await open_thread(self.chat, inbound)
         except PortError as exc:
             log.warning("thread.not_opened", prompt=message_id, error=str(exc))
             await self._give_back(claim.claim_id, plan, message_id)
@@ -381,22 +381,13 @@ class Openings:
         # The posts of a forum are not looked through: one that nobody knows of has no session, and is begun afresh.
         if plan.where.forum:
             return 0
-        pause = PAUSE
-        while True:
-            try:
-                own = await self.chat.thread(plan.where.channel_id).own_messages(claim.claim_id, _LOOKED_AT)
-            except Unavailable:
-                await anyio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            except PortError:
-                return 0
-            else:
-                alike = [one.message_id for one in own if one.text == plan.text.strip()]
-                # Two may have asked for the same in the same moment: each of their messages is for one of them.
-                free = [message_id for message_id in alike if not await self._had_session(message_id)]
-                found = next((message_id for message_id in free if message_id not in self._found), 0)
-                self._found.add(found)  # no await since the look
-                return found
+        own = await own_messages(self.chat, plan.where.channel_id, claim.claim_id)
+        alike = [one.message_id for one in own if one.text == plan.text.strip()]
+        # Two may have asked for the same in the same moment: each of their messages is for one of them.
+        free = [message_id for message_id in alike if not await self._had_session(message_id)]
+        found = next((message_id for message_id in free if message_id not in self._found), 0)
+        self._found.add(found)  # no await since the look
+        return found
 
     # --- steps of both -----------------------------------------------------------------------------------------------
 
@@ -421,27 +412,6 @@ class Openings:
             thread_id, agent=plan.program, session_id=claim.session_id, cwd=plan.cwd, title=plan.title
         )
         await self.store.flush()
-
-    async def _open_thread(self, inbound: Inbound, limit: float | None = None) -> None:
-        """Open the thread; what Discord does not take now is tried again, for so many seconds.
-
-        Raises:
-            PortError: it is not open.
-        """
-        if not inbound.opens_thread:
-            return
-        pause, until = PAUSE, None if limit is None else anyio.current_time() + limit
-        while True:
-            try:
-                await self.chat.open_thread(inbound)
-            except Unavailable as exc:
-                pause = max(pause, exc.retry_after)
-                if until is not None and anyio.current_time() + pause > until:
-                    raise
-                await anyio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            else:
-                return
 
     async def _give_back(self, claim_id: int, plan: Plan, thread_id: int) -> None:
         """Free a session whose thread could not be opened, and take the message away that promised one."""
