@@ -225,7 +225,7 @@ async def visiting(
     )
     try:
         context.set_default_timeout(PATIENCE)
-        watch.over(context)
+        await watch.over(context)
         await context.add_init_script(_PERSON.replace("WHO", str(discord.user(person).id)))
         if pictured:
             shift = BEGIN - snowflake_time(discord.guild_id)
@@ -244,7 +244,8 @@ async def visiting(
 
 
 async def _tell(client: Client, error: Exception) -> None:
-    """Add to an error what went wrong on the page so far, and what it shows."""
+    """Add to an error what went wrong on the page so far, what was done with it last, and what it shows."""
     error.add_note("\n".join(client.watch.faults))
+    error.add_note("\n".join(await client.watch.last_input(client.page)))
     with suppress(Error):  # it may be the page's end that is told of
         error.add_note(await client.page.locator("body").aria_snapshot(timeout=2_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -67,7 +68,7 @@ async def test_whatever_a_page_does_wrong_is_seen(chromium: Browser) -> None:
     script = f"const steps = [{steps}]; document.getElementById('go').onclick = () => steps.shift()();"
     async with served(script) as origin, await chromium.new_context() as context:
         watch = Watch(origin)
-        watch.over(context)
+        await watch.over(context)
         page = await context.new_page()
         await page.goto(origin)
         for told in WRONGS.values():
@@ -79,6 +80,29 @@ async def test_whatever_a_page_does_wrong_is_seen(chromium: Browser) -> None:
         assert watch.unexpected() == watch.faults
         watch.allow("^(console|error|dialog|elsewhere|status)")
         assert watch.unexpected() == []
+
+
+async def test_what_was_done_last_with_a_page_is_told(chromium: Browser) -> None:
+    """Of a click that is lost: what was under the pointer at the press, where that was, and what at the release."""
+    moves = "document.getElementById('go').onpointerdown = ({ target }) => target.style.position = 'fixed';"
+    async with served(moves) as origin, await chromium.new_context() as context:
+        watch = Watch(origin)
+        await watch.over(context)
+        page = await context.new_page()
+        assert await watch.last_input(page) == []
+        await page.goto(origin)
+        await page.evaluate("document.getElementById('go').style.inset = '300px auto auto 300px'")
+        await page.get_by_role("button", name="Go").click()
+        await page.keyboard.press("a")
+        told = "\n".join(await watch.last_input(page))
+    assert re.search(
+        r"""^\d+ ms: pointerdown on button#go "Go" at (\d+,\d+) within .*
+(.*\n)*\d+ ms: pointerup on (main|html|body) ".*" at \1 within .*
+(.*\n)*\d+ ms: keydown a on """,
+        told,
+        re.MULTILINE,
+    ), told
+    assert "click on button" not in told
 
 
 @pytest.mark.soak
