@@ -90,11 +90,14 @@ async def test_what_is_aimed_at_stays_under_the_pointer(chromium: Browser) -> No
                 assert abs(await button.evaluate(MOVES_AT_END, left)) < 1
                 await expect(back).to_have_count(0)
             # 2. The page follows what comes meanwhile once the button is let go.
+            async with owner.page.expect_websocket() as connecting:
+                await owner.page.reload()
+            heard = await connecting.value
             await button.hover()
             await owner.page.mouse.down()
-            for text in ("first", "second", "third"):
-                await ana.say(discord.channel_id, text)
-            await expect(owner.content("third")).to_have_count(1)
+            async with heard.expect_event("framereceived", lambda frame: "third" in str(frame)):
+                for text in ("first", "second", "third"):
+                    await ana.say(discord.channel_id, text)
             await owner.frames(2)
             await owner.page.mouse.up()
             await expect(button).to_have_accessible_name("👍, 2 reactions")
@@ -109,6 +112,58 @@ async def test_what_is_aimed_at_stays_under_the_pointer(chromium: Browser) -> No
             await expect(back).to_have_count(0)
             assert await button.evaluate(MOVES_AS_IT_IS_TOLD) == {"moved": 0, "covered": False}
             await expect(back).to_be_visible()
+
+
+async def test_nothing_comes_between_a_press_and_its_click(chromium: Browser) -> None:
+    """Threads that begin above a link wait for the release; whoever moves away before it has not chosen the link."""
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        async with owner.page.expect_websocket() as connecting:
+            await owner.page.reload()
+        heard = await connecting.value
+        await expect(owner.composer).to_be_visible()
+        discord.add_channel("below")
+        link = owner.channels.get_by_role("link", name="below")
+        for number, at in enumerate(("below", "general")):
+            began = await discord.owner.say(discord.channel_id, f"line {number}")
+            await expect(owner.message(began)).to_be_visible()
+            await link.hover()
+            await owner.page.mouse.down()
+            async with heard.expect_event("framereceived", lambda frame, of=number: f"thread {of}" in str(frame)):
+                await discord.start_thread(discord.owner, began, f"thread {number}")
+            await owner.frames(2)
+            if at == "general":
+                await owner.page.mouse.move(640, 300)
+            await owner.page.mouse.up()
+            await expect(owner.channels.get_by_role("link", name=f"thread {number}")).to_be_visible()
+            await expect(owner.place).to_have_text(at)
+            await owner.open("general")
+
+
+# Leave a place by its key, and write before the next frame; return what the field holds then, and what has the focus.
+WRITTEN_AT_ONCE = """async (field, keys) => {
+    for (const key of keys) {
+        const { activeElement: one } = document;
+        const [altKey, name] = [key.startsWith("Alt+"), key.replace("Alt+", "")];
+        one.dispatchEvent(new KeyboardEvent("keydown", { key: name, altKey, bubbles: true, cancelable: true }));
+        for (let turn = 0; turn < 9; turn += 1) await null;
+    }
+    return [document.activeElement.ariaLabel, document.activeElement.value];
+}"""
+
+
+async def test_the_next_key_goes_to_what_the_last_one_opened(chromium: Browser) -> None:
+    """Not to what had the focus before, however long the machine takes for the next frame."""
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        discord.add_channel("below")
+        await owner.send("said")
+        await expect(owner.message("said")).not_to_have_class(re.compile("pending"))
+        await expect(owner.channels.get_by_role("link", name="below")).to_be_visible()
+        assert await owner.composer.evaluate(WRITTEN_AT_ONCE, ["ArrowUp"]) == ["Edit message", "said"]
+        await owner.page.keyboard.press("Escape")
+        await expect(owner.composer).to_be_focused()
+        await owner.composer.fill("begun")
+        assert await owner.composer.evaluate(WRITTEN_AT_ONCE, ["Alt+ArrowDown"]) == ["Message below", ""]
+        assert await owner.composer.evaluate(WRITTEN_AT_ONCE, ["Alt+ArrowUp"]) == ["Message general", "begun"]
 
 
 @pytest.mark.soak

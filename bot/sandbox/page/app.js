@@ -15,6 +15,7 @@ import { onInteractionEvent } from "./interactions.js";
 import { browserStorage, tabStorage } from "./keep.js";
 import { toTyped } from "./mention_text.js";
 import { newNonce, send } from "./outbox.js";
+import { Press } from "./press.js";
 import { Scroller } from "./scrolling.js";
 import { ChannelType, Store, TYPING_MS } from "./store.js";
 import { keepOneStop } from "./views/message_list.js";
@@ -32,11 +33,14 @@ export class App {
     constructor(root, session, key) {
         this.root = root;
         this.session = session;
+        this.press = new Press();
         this.scroller = new Scroller(this);
         this.ui = firstView();
         this._key = key;
         this._frame = 0;
         this._rendered = [];
+        this._held = false;
+        this.press.onEnd(() => this._held && this.update());
         this._handlers = new Map();
         this._touched = new Map();
         this._phone = matchMedia(PHONE);
@@ -71,14 +75,31 @@ export class App {
         return this._touched.get(messageId) ?? 0;
     }
 
-    /** Resolves after the next drawing, so that what it made can take the focus. */
+    /** Resolves after the next drawing. */
     rendered() {
         this.update();
         return new Promise((resolve) => this._rendered.push(resolve));
     }
 
+    /**
+     * Draw at once, so that what is made can take the focus before the next key is pressed; resolves when it is made.
+     *
+     * A busy machine may take its time with the next frame, and keys would go to where they went before. For the
+     * handlers of events alone: a drawing cannot begin another one.
+     */
+    drawNow() {
+        const drawn = this.rendered();
+        cancelAnimationFrame(this._frame);
+        this._draw();
+        return drawn;
+    }
+
     _draw() {
         this._frame = 0;
+        this._held = this.press.holds;
+        if (this._held) {
+            return;
+        }
         render(shell(this), this.root);
         this.scroller.settle();
         keepOneStop(this.root);
@@ -167,10 +188,8 @@ export class App {
             const place = wanted ?? first;
             // Without an address of its own, Back would not lead to it.
             history.replaceState(null, "", addressOf(place, wanted === channelId ? messageId : null));
-            const { drawer } = this.ui;
-            this._show(place, wanted === channelId ? messageId : null);
             // What somebody has opened before the server was there stays open.
-            this.ui.drawer = drawer;
+            this._show(place, wanted === channelId ? messageId : null, this.ui.drawer);
         }
         this._arrived();
     }
@@ -216,19 +235,21 @@ export class App {
         }
     }
 
-    _show(channelId, messageId = null) {
+    _show(channelId, messageId = null, drawer = null) {
         const { ui, store } = this;
         if (ui.channelId !== channelId) {
             Object.assign(ui, { replyTo: null, editing: null, mention: null, alerts: [], newPost: false });
         }
-        Object.assign(ui, { channelId, menu: null, drawer: null, highlight: messageId });
+        Object.assign(ui, { channelId, menu: null, drawer, highlight: messageId });
         ui.newFrom = store.unread(channelId).unread ? store.lastRead(channelId) : null;
         const place = store.place(channelId);
         if (place && place.type !== ChannelType.FORUM) {
             this._showMessages(channelId, messageId);
         }
-        this.update();
-        if (!ui.phone) {
+        // What is typed next is a message to this place, not to the one before.
+        if (ui.phone) {
+            this.drawNow();
+        } else {
             this.focusComposer();
         }
     }
@@ -319,7 +340,7 @@ export class App {
     }
 
     async focusComposer() {
-        await this.rendered();
+        await this.drawNow();
         const input = document.getElementById("composer-input");
         input?.focus();
         input?.setSelectionRange(input.value.length, input.value.length);
@@ -394,7 +415,7 @@ export class App {
     async setDrawer(drawer) {
         const before = this.ui.drawer;
         this.ui.drawer = drawer;
-        await this.rendered();
+        await this.drawNow();
         const shown = drawer ?? before;
         const inside = document.querySelector(`.shell-${shown === "panel" ? "panel" : "sidebar"}`);
         const target = drawer

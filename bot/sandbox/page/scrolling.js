@@ -15,9 +15,6 @@ const NEAR_END_PX = 24;
 /** A page is fetched when less than so many screens are left. */
 const SCREENS_AHEAD = 1.5;
 
-/** A press counts as over after that: browsers do not always report its end, as when their own menu opens. */
-const LONGEST_PRESS_MS = 3_000;
-
 export class Scroller {
     constructor(app) {
         this._app = app;
@@ -26,7 +23,6 @@ export class Scroller {
         this._target = null;
         this._anchor = null;
         this._pressed = null;
-        this._away = false;
         this._top = 0;
         /** How far one could scroll when the end was last reached; null: scroll there at the next drawing. */
         this._end = null;
@@ -35,10 +31,7 @@ export class Scroller {
         this._resizes = new ResizeObserver(() => this.settle());
         this._onScroll = () => this._scrolled();
         this._onPress = (event) => this._press(event);
-        // The click is dispatched after the events of the release.
-        const onRelease = () => setTimeout(() => this._release());
-        document.addEventListener("pointerup", onRelease);
-        document.addEventListener("pointercancel", onRelease);
+        app.press.onEnd(() => this._release());
     }
 
     /** For the `ref` of the scrolling element; called with undefined when it goes. */
@@ -56,21 +49,13 @@ export class Scroller {
             element.addEventListener("scroll", this._onScroll, { passive: true });
             element.addEventListener("pointerdown", this._onPress);
             this._resizes.observe(element);
-            this._resizes.observe(element.firstElementChild);
+            this._resizes.observe(element.firstElementChild, { box: "border-box" });
         }
     }
 
     /** Whether the reader sees the end of the window, and stays there. */
     get atEnd() {
         return this._atEnd;
-    }
-
-    /** Whether to show the way back to the end: it must not come over what is pressed. */
-    wayBack(away) {
-        if (!this._pressed) {
-            this._away = away;
-        }
-        return away && this._away;
     }
 
     /** The message that stays where it is. */
@@ -134,12 +119,12 @@ export class Scroller {
         if (!element?.isConnected || !this._app.place) {
             return;
         }
-        if (this._target) {
-            this._showTarget();
-        } else if (this._pressed?.element.isConnected) {
+        if (this._pressed?.element.isConnected) {
             element.scrollTop += topOf(this._pressed.element) - this._pressed.top;
             this._pressed.scrolled = element.scrollTop;
             this._end = null;
+        } else if (this._target) {
+            this._showTarget();
         } else if (this._atEnd) {
             this._showEnd();
         } else {
@@ -184,8 +169,6 @@ export class Scroller {
         // Not every browser reports the end of a press on the scroll bar.
         if (button === 0 && target !== this._element) {
             this._pressed = { element: target, top: topOf(target), scrolled: this._element.scrollTop };
-            clearTimeout(this._pressLimit);
-            this._pressLimit = setTimeout(() => this._release(), LONGEST_PRESS_MS);
         }
     }
 
@@ -202,10 +185,8 @@ export class Scroller {
 
     _release() {
         if (this._pressed) {
-            clearTimeout(this._pressLimit);
             this._pressed = null;
             this.settle();
-            this._app.update();
         }
     }
 

@@ -433,8 +433,7 @@ async function send(app, form) {
         .filter((one) => one.value !== undefined);
     form.list = null;
     if ([...form.fields.values()].some((one) => one.error)) {
-        app.update();
-        await app.rendered();
+        await app.drawNow();
         document.querySelector(".command-field.wrong input")?.focus();
         return;
     }
@@ -467,7 +466,7 @@ function tellFailure(app, form, error) {
     const again = async () => {
         inside(app).slash = form;
         app.ui.alerts = app.ui.alerts.filter((one) => one.text !== text);
-        await app.rendered();
+        await app.drawNow();
         document.querySelector(".command-form [data-first]")?.focus();
     };
     const action = app.ui.channelId === form.channelId ? { label: "Edit and try again", run: again } : null;

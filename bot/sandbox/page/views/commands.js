@@ -102,7 +102,7 @@ export async function startCommand(app, name) {
 async function choose(app, entry) {
     inside(app).slash = newForm(app, entry);
     setActive(app, null);
-    await app.rendered();
+    await app.drawNow();
     document.querySelector(".command-form [data-first]")?.focus();
 }
 

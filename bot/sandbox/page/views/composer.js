@@ -241,7 +241,7 @@ function editLatest(app, event) {
     if (latest) {
         event.preventDefault();
         app.ui.editing = { channelId: latest.channel_id, messageId: latest.id };
-        app.update();
+        app.drawNow();
     }
 }
 
@@ -312,7 +312,8 @@ function endEditing(app) {
 }
 
 async function save(app, message) {
-    const content = toWire(app.store, app.ui.editing.text.trim());
+    const { editing } = app.ui;
+    const content = toWire(app.store, editing.text.trim());
     if (content === message.content) {
         endEditing(app);
         return;
@@ -323,7 +324,10 @@ async function save(app, message) {
     }
     try {
         await app.api.patch(`/channels/${message.channel_id}/messages/${message.id}`, { content });
-        endEditing(app);
+        // Meanwhile they may have begun to edit another one, or to write something else.
+        if (app.ui.editing === editing) {
+            endEditing(app);
+        }
     } catch (error) {
         app.alert(error);
     }

@@ -69,7 +69,7 @@ function searchLine(app, view, mayPost) {
     const type = (event) => set(app, { words: event.target.value, shown: POSTS_AT_ONCE });
     const open = () => {
         app.ui.newPost = { title: view.words, text: "", tags: [], files: [] };
-        app.update();
+        app.drawNow();
     };
     return html`<div class="forum-bar">
         <span class="forum-search">

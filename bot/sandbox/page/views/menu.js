@@ -14,7 +14,7 @@ export function menuButton(app, { id, label, picture, items, opened = null }) {
         app.ui.menu = open ? null : id;
         if (!open) {
             opened?.();
-            await app.rendered();
+            await app.drawNow();
             focusItem(document.getElementById(`menu-${id}`), 0);
         } else {
             app.update();
@@ -49,6 +49,7 @@ export function menuItem(app, label, picture, run, { danger = false } = {}) {
         // The item is about to go; a dialog that it opens gives the focus back to where it was.
         event.currentTarget.closest(".menu-holder").querySelector("button").focus();
         run();
+        app.drawNow();
     };
     return html`<button role="menuitem" tabindex="-1" class=${danger ? "danger" : ""} @click=${choose}>
         ${picture ? icon(picture) : nothing}<span>${label}</span>

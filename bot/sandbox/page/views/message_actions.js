@@ -120,7 +120,8 @@ export function moreButton(app, message) {
 function act(app, run) {
     app.ui.menu = null;
     run();
-    app.update();
+    // The next key is for the dialog, the editor or the message box that this opens.
+    app.drawNow();
 }
 
 function reply(app, message) {

@@ -27,7 +27,7 @@ export function messageList(app) {
     const { place, store } = app;
     const conversation = store.conversation(place.id);
     const name = store.placeName(place);
-    const away = app.scroller.wayBack(conversation.loaded && !(app.scroller.atEnd && conversation.atEnd));
+    const away = conversation.loaded && !(app.scroller.atEnd && conversation.atEnd);
     const more = conversation.loaded && !conversation.atEnd;
     return html`<div class="messages ${away ? "away" : ""} ${more ? "more-below" : ""}">
         <div

@@ -236,8 +236,7 @@ async function send(app, dialog) {
     dialog.errors.clear();
     dialog.error = "";
     if (!check(dialog)) {
-        app.update();
-        await app.rendered();
+        await app.drawNow();
         document.querySelector(".modal .wrong :is(input, textarea, button)")?.focus();
         return;
     }

@@ -66,7 +66,7 @@ async function toggle(app) {
         return;
     }
     app.ui.menu = MENU;
-    await app.rendered();
+    await app.drawNow();
     items(app).find((one) => one.ariaChecked === "true")?.focus();
     await refresh(app);
 }

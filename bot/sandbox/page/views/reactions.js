@@ -75,6 +75,7 @@ export function addButton(app, message, where) {
         app.ui.menu = open ? null : menu;
         app.ui.menuAt = where;
         app.touch(message.id);
+        app.drawNow();
     };
     const words = where === "tool" ? html`<span class="tool-name" aria-hidden="true">Add reaction</span>` : nothing;
     const name = where === "tool" ? "icon-button tool" : "reaction add-reaction";

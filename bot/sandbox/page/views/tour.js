@@ -142,7 +142,7 @@ async function choose(app, stop) {
 
 /** Bring the chosen one into view: its steps may have grown below the edge of the panel. */
 async function showCurrent(app) {
-    await app.rendered();
+    await app.drawNow();
     app.root.querySelector(".tour-stop.current")?.scrollIntoView({ block: "nearest" });
 }
 
