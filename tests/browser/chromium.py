@@ -16,7 +16,7 @@ ARGUMENTS = (
     # The default, /dev/shm, is 64 MB in a container.
     "--disable-dev-shm-usage",
 )
-PATIENCE = 20_000.0
+PATIENCE = 60_000.0
 """Milliseconds that anything on a page may take: a net for a busy machine, not a measure."""
 
 

@@ -16,7 +16,7 @@ from tests.browser import axe
 from tests.browser import chromium as chromium_module
 from tests.browser.watch import Watch
 
-LIMIT = 20.0
+LIMIT = 60.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
