@@ -32,7 +32,7 @@ from bot.work.attention.notifications import Notify
 from bot.work.limits import WorkLimits
 from tests.agents import ScriptedAgent, alive
 
-LIMIT = 40.0
+LIMIT = 100.0
 """Seconds that a whole test may take; a net, not a measure."""
 
 QUICK: dict[str, Any] = {
