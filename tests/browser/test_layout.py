@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Locator, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from bot.model import Outcome
 from bot.sandbox import ChannelType, FakeDiscord
@@ -170,55 +170,82 @@ async def test_all_is_done_by_keys_alone(tmp_path: Path, chromium: Browser) -> N
         await expect(opens).to_be_focused()
 
 
-@pytest.mark.parametrize("dark", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["dark", "light"])
+COLOURS = pytest.mark.parametrize("dark", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["dark", "light"])
+"""axe-core tells colours that are too much alike; all else that it tells is the same in both."""
+
+
+class Looks:
+    """What axe-core has to say of each state of a page that it was shown."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._found: dict[str, list[str]] = {}
+
+    async def take(self, state: str, *, without: tuple[str, ...] = ()) -> None:
+        self._found[state] = await axe.findings(self._page, without=without)
+
+    def bad(self) -> dict[str, list[str]]:
+        return {state: lines for state, lines in self._found.items() if lines}
+
+
+@COLOURS
 async def test_no_state_of_the_page_shuts_anybody_out(tmp_path: Path, chromium: Browser, dark: bool) -> None:
-    """axe-core has nothing serious to say: empty, a thread with a card, a form, the picker, a forum; and on a phone."""
-    async with play(tmp_path, asking(tmp_path, FORM), invite=with_forum) as game:
-        found: dict[str, list[str]] = {}
+    """axe-core has nothing serious to say: empty, a thread with a card, a form, the picker, a forum."""
+    async with (
+        play(tmp_path, asking(tmp_path, FORM), invite=with_forum) as game,
+        visiting(chromium, game.discord, dark=dark) as owner,
+    ):
+        background = await owner.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 384) is dark
+        looks = Looks(owner.page)
+        await looks.take("empty")
+        await owner.mention("clean up")
+        await owner.open("clean up")
+        card = owner.message("asks for permission")
+        await expect(card).to_be_visible()
+        await owner.action(owner.message("I look."), "Reply")
+        await looks.take("thread")
+        await owner.page.get_by_role("button", name="Cancel reply").click()
+        await owner.composer.press_sequentially("/")
+        await expect(owner.page.get_by_role("listbox", name="Commands")).to_be_visible()
+        # The keys that move in the list are pressed in the message box, which keeps the focus.
+        await looks.take("picker", without=("scrollable-region-focusable",))
+        await owner.page.keyboard.press("Escape")
+        await owner.composer.fill("")
+        await card.get_by_role("button", name="Allow once").click()
+        await owner.message("Which one?").get_by_role("button", name="Answer…").click()
+        await expect(owner.dialog("Answer the agent")).to_be_visible()
+        await looks.take("form")
+        await owner.page.keyboard.press("Escape")
+        (forum,) = game.on_stage.settings.forums
+        await game.discord.start_post(game.discord.owner, forum, "A post", "x", tags=["bug"])
+        await owner.open("tasks")
+        await looks.take("forum")
+        assert looks.bad() == {}
 
-        async def look(person: Client, state: str, *, without: tuple[str, ...] = ()) -> None:
-            found[state] = await axe.findings(person.page, without=without)
 
-        async with visiting(chromium, game.discord, dark=dark) as owner:
-            background = await owner.page.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 384) is dark
-            await look(owner, "empty")
-            await owner.mention("clean up")
-            await owner.open("clean up")
-            card = owner.message("asks for permission")
-            await expect(card).to_be_visible()
-            await owner.action(owner.message("I look."), "Reply")
-            await look(owner, "thread")
-            await owner.page.get_by_role("button", name="Cancel reply").click()
-            await owner.composer.press_sequentially("/")
-            await expect(owner.page.get_by_role("listbox", name="Commands")).to_be_visible()
-            # The keys that move in the list are pressed in the message box, which keeps the focus.
-            await look(owner, "picker", without=("scrollable-region-focusable",))
-            await owner.page.keyboard.press("Escape")
-            await owner.composer.fill("")
-            await card.get_by_role("button", name="Allow once").click()
-            await owner.message("Which one?").get_by_role("button", name="Answer…").click()
-            await expect(owner.dialog("Answer the agent")).to_be_visible()
-            await look(owner, "form")
-            await owner.page.keyboard.press("Escape")
-            await game.discord.start_post(
-                game.discord.owner, next(iter(game.on_stage.settings.forums)), "A post", "x", tags=["bug"]
-            )
-            await owner.open("tasks")
-            await look(owner, "forum")
-        async with visiting(chromium, game.discord, size=PHONE, touch=True, dark=dark) as owner:
-            await look(owner, "phone")
-            await owner.page.get_by_role("button", name="Open channels").tap()
-            await look(owner, "drawer")
-            await owner.channels.get_by_role("link", name="clean up").tap()
-            asked = owner.message("Which one?")
-            await asked.get_by_role("button", name="Answer…").tap()
-            await expect(owner.dialog("Answer the agent")).to_be_visible()
-            await look(owner, "form on a phone")
-            await owner.page.keyboard.press("Escape")
-            await asked.get_by_role("button", name="More").tap()
-            await look(owner, "sheet")
-            await owner.page.get_by_role("button", name="Delete").tap()
-            await expect(owner.page.get_by_role("dialog")).to_be_visible()
-            await look(owner, "dialog")
-        assert {state: lines for state, lines in found.items() if lines} == {}
+@COLOURS
+async def test_no_state_of_a_phone_shuts_anybody_out(tmp_path: Path, chromium: Browser, dark: bool) -> None:
+    """axe-core has nothing serious to say: a channel, the drawer, a thread with a form, the sheet, a dialog."""
+    async with (
+        play(tmp_path, scenario(tmp_path, [FORM])) as game,
+        visiting(chromium, game.discord, size=PHONE, touch=True, dark=dark) as owner,
+    ):
+        looks = Looks(owner.page)
+        await owner.mention("clean up")
+        asked = owner.message("Which one?")
+        await expect(owner.log.get_by_role("button", name=re.compile("^clean up"))).to_be_visible()
+        await looks.take("channel")
+        await owner.page.get_by_role("button", name="Open channels").tap()
+        await looks.take("drawer")
+        await owner.channels.get_by_role("link", name="clean up").tap()
+        await asked.get_by_role("button", name="Answer…").tap()
+        await expect(owner.dialog("Answer the agent")).to_be_visible()
+        await looks.take("form")
+        await owner.page.keyboard.press("Escape")
+        await asked.get_by_role("button", name="More").tap()
+        await looks.take("sheet")
+        await owner.page.get_by_role("button", name="Delete").tap()
+        await expect(owner.page.get_by_role("dialog")).to_be_visible()
+        await looks.take("dialog")
+        assert looks.bad() == {}
