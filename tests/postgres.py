@@ -28,9 +28,11 @@ import pytest
 
 from pool.storage.model import StorageLimits
 from pool.storage.postgres import Postgres
+from tests.ports import free_port
 
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-_PATIENCE = 60.0
+_PATIENCE = 100.0
+"""Seconds, less than a test may take: a server that does not come is to be told as that."""
 _names = count()
 
 
@@ -92,7 +94,14 @@ def server() -> Server:
             keeper = [sys.executable, "-m", "tests.postgres", str(place)]
             root = Path(__file__).parents[1]
             keeping = subprocess.Popen(keeper, cwd=root, start_new_session=True, stdin=subprocess.DEVNULL)
-            _wait(place / "ready", keeping)
+            try:
+                _wait(place / "ready", keeping)
+            except BaseException:
+                # The next test that needs one starts it from the beginning.
+                keeping.kill()
+                keeping.wait()
+                shutil.rmtree(place, ignore_errors=True)
+                raise
             keeping.returncode = 0  # it ends after us, and is nobody's child then
     return Server(place, 5432)
 
@@ -162,7 +171,7 @@ class OwnServer:
     """A server with its process, which can be killed and started again on the same files."""
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
-        self.directory, self.port, self._durable = directory, _free_port(), durable
+        self.directory, self.port, self._durable = directory, free_port(), durable
         self._process: subprocess.Popen[bytes] | None = None
         _initialise(directory)
 
@@ -173,7 +182,7 @@ class OwnServer:
     def start(self) -> None:
         """Start it; it ends with the thread that has called this, if nobody has ended it before."""
         self._process = _started(self.directory, self.port, "127.0.0.1", durable=self._durable)
-        _answering(self.server.url())
+        _answering(self.server.url(), self._process)
 
     def kill(self) -> None:
         """End it at once, without a word to those who are connected."""
@@ -199,14 +208,6 @@ class OwnServer:
                 os.kill(pid, signal.SIGCONT)
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 # --- a pooler before it ---------------------------------------------------------------------------------------------
 
 
@@ -218,7 +219,7 @@ def pooler(mode: str) -> Iterator[str]:
         pytest.skip("PgBouncer is not installed (apt-get install pgbouncer)")
     with psycopg.connect(there.url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="weft-pooler-") as directory:
         place = Path(directory)
         settings = f"auth_type = any\npool_mode = {mode}\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
@@ -229,7 +230,7 @@ def pooler(mode: str) -> Iterator[str]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             url = f"postgresql://weft@127.0.0.1:{port}/{name}"
-            _answering(url)
+            _answering(url, process)
             yield url
         finally:
             process.kill()
@@ -276,13 +277,13 @@ def _started(place: Path, port: int, address: str, *, durable: bool = False) -> 
         return subprocess.Popen(command, cwd=place, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
-def _answering(url: str) -> None:
+def _answering(url: str, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             psycopg.connect(url).close()
         except psycopg.OperationalError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or server.poll() is not None:
                 raise
             time.sleep(0.02)
         else:
@@ -302,7 +303,7 @@ def keep(place: Path) -> None:
     _initialise(place)
     process = _started(place, 5432, "")
     try:
-        _answering(Server(place, 5432).url())
+        _answering(Server(place, 5432).url(), process)
         (place / "ready").touch()
         with (place.with_suffix(".users")).open("w") as users:
             fcntl.flock(users, fcntl.LOCK_EX)
