@@ -17,7 +17,7 @@ from pool.engines.docker.settings import DockerSettings
 from tests.engines.docker_server import FakeDocker
 
 LIMITS = StopLimits(eof=0.2, term=0.2, kill=0.5)
-WATCH = WatchLimits(every=0.05, patience=0.5, misses=2)
+WATCH = WatchLimits(every=0.05, patience=5.0, misses=2)
 SECRET = "k3y-that-nobody-may-see"
 
 

@@ -18,6 +18,7 @@ from pool.engines.bot_run import BotRun
 from pool.engines.docker.agent import AWAY
 from pool.engines.docker.engine import DockerEngine
 from pool.engines.docker.settings import DockerSettings
+from tests.clock import flying
 from tests.engines.docker_bed import LIMITS, SECRET, WATCH, bed, launch, started, until_empty, until_seen
 from tests.engines.docker_server import STDERR, Answer, Container, Fault, deaf, frame, stubborn
 
@@ -161,7 +162,7 @@ async def test_an_agent_that_reads_nothing_is_stopped_while_somebody_writes_to_i
 
             tasks.start_soon(write)
             await anyio.wait_all_tasks_blocked()
-            report = await agent.stop(LIMITS)
+            report = await agent.stop(replace(LIMITS, term=30.0))
             assert (report.stage, report.left) == (StopStage.TERM, ())
         assert sent < 8 << 20
 
@@ -220,7 +221,8 @@ async def test_a_daemon_that_falls_silent_is_told(tmp_path: Path) -> None:
     async with bed(tmp_path) as (docker, engine), started(engine) as agent:
         fault = Fault("_ping|DELETE", silent=True, times=1000)
         docker.faults.append(fault)
-        ended = await agent.wait()
+        async with flying(0.5):
+            ended = await agent.wait()
         assert (ended.unreachable, ended.reason) == (True, AWAY)
         docker.faults.remove(fault)
 

@@ -172,7 +172,7 @@ class TlsServer:
 
     def _serve(self) -> None:
         raw, _ = self._listener.accept()
-        raw.settimeout(20)
+        raw.settimeout(60)
         with suppress(OSError), self._context.wrap_socket(raw, server_side=True) as stream:
             stream.recv(65536)
             stream.sendall(UPGRADED)
@@ -183,7 +183,7 @@ class TlsServer:
             stream.unwrap().close()
 
     def close(self) -> None:
-        self._thread.join(20)
+        self._thread.join(60)
         self._listener.close()
 
 

@@ -11,7 +11,9 @@ import pytest
 
 from acp.errors import AgentExit
 from acp.shutdown import StopLimits, StopStage
+from pool.engines.kubernetes import attach
 from pool.engines.kubernetes.agent import LOST, KubernetesAgent
+from tests.clock import flying, let_pass
 from tests.engines import matrix
 from tests.engines.kube_bed import SHORT, KubernetesBed, bed
 from tests.engines.kube_model import Refused
@@ -74,7 +76,8 @@ async def test_a_lost_node_is_told_also_after_the_api_has_refused_to_say(tmp_pat
         while one.api.faults:  # noqa: ASYNC110  the engine asks by itself
             await anyio.sleep(0.02)
         one.api.lose(agent.node)
-        assert (await agent.wait()).reason == f"node lost: {agent.node} does not answer"
+        async with flying(0.2):
+            assert (await agent.wait()).reason == f"node lost: {agent.node} does not answer"
         await agent.stop(LIMITS)
 
 
@@ -84,7 +87,8 @@ async def test_a_lost_node_is_told_and_the_next_start_goes_elsewhere(tmp_path: P
     async with bed(tmp_path) as one:
         agent = await one.start()
         one.api.lose(agent.node)
-        ended = await agent.wait()
+        async with flying(0.2):
+            ended = await agent.wait()
         assert (ended.returncode, ended.unreachable) == (None, True)
         assert ended.reason == f"node lost: {agent.node} does not answer"
         report = await agent.stop(LIMITS)
@@ -102,7 +106,8 @@ async def test_a_restart_of_the_server_loses_the_connection_and_not_the_conversa
     async with bed(tmp_path) as one:
         agent = await one.start("sleep", "1000")
         await one.api.restart()
-        ended = await agent.wait()
+        async with flying(0.5):
+            ended = await agent.wait()
         assert ended.unreachable
         assert ended.reason.startswith("the connection to the pod was lost")
         with pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
@@ -130,7 +135,7 @@ async def test_an_agent_that_ends_since_its_connection_broke_is_told_as_that(tmp
 @pytest.mark.asyncio
 async def test_a_connection_that_gives_no_answer_is_lost(tmp_path: Path) -> None:
     """P14"""
-    async with bed(tmp_path, replace(SHORT, ping=0.05, dead=0.3, stalled=0.6, probe=100.0, empty=0.1)) as one:
+    async with bed(tmp_path, replace(SHORT, ping=0.05, dead=5.0, stalled=10.0, probe=100.0, empty=0.1)) as one:
         agent = await one.start()
         # While it answers, silence is nothing, and the frames that keep the connection are no input.
         while one.api.frames < 6:  # noqa: ASYNC110 - the server counts them without a signal
@@ -139,25 +144,29 @@ async def test_a_connection_that_gives_no_answer_is_lost(tmp_path: Path) -> None
         await agent.stdin.send(b"hello\n")
         assert await agent.stdout.receive() == b"hello\n"
         one.api.deaf = True
-        assert (await agent.wait()).unreachable
+        async with flying(0.5):
+            assert (await agent.wait()).unreachable
         await agent.stop(LIMITS)
-
-
-_DEAF = "sleep 1; exec cat"
 
 
 @pytest.mark.asyncio
 async def test_an_agent_that_does_not_read_is_not_taken_for_a_dead_connection(tmp_path: Path) -> None:
     """P14"""
-    async with bed(tmp_path, replace(SHORT, ping=0.05, dead=0.2, probe=100.0)) as one:
-        agent = await one.start("sh", "-c", _DEAF)
-        total, got = 1 << 20, 0
+    async with bed(tmp_path, replace(SHORT, ping=0.05, dead=5.0, probe=100.0)) as one:
+        reads = tmp_path / "reads"
+        agent = await one.start("sh", "-c", f"while [ ! -e {reads} ]; do sleep 0.05; done; exec cat")
+        stream, total, got = agent._stream, 1 << 20, 0
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(agent.stdin.send, b"x" * total)
+            while stream._sent - stream._read <= attach._UNREAD:  # noqa: ASYNC110  it waits without a word
+                await anyio.sleep(0.01)
+            let_pass(10)
+            await anyio.sleep(0.2)  # it looks every 0.05 s
+            reads.touch()
             while got < total:
                 got += len(await agent.stdout.receive())
         assert agent.exit() is None
-        assert (await agent.stop(LIMITS)).stage is StopStage.EOF
+        assert (await agent.stop(replace(LIMITS, eof=30.0))).stage is StopStage.EOF
 
 
 LIST = "GET /api/v1/namespaces/weft/pods"

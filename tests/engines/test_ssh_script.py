@@ -168,7 +168,7 @@ def test_a_mark_is_ended_from_beside(name: str, tmp_path: Path, marker: str) -> 
         assert count == ["agents", "2"]
         blob = message("end", NONCE, steps(StopLimits(0, 1, 1)), [marked("WEFT_ENGINE_STATE", f"s{marker}")])
         assert lines(evaluated(name, tmp_path, blob)[0]) == [["ended", "2", ""]]
-        assert [one.wait(10) for one in agents[:2]] == [-15, -15]
+        assert [one.wait(60) for one in agents[:2]] == [-15, -15]
         assert agents[2].poll() is None
     finally:
         for agent in agents:
@@ -188,7 +188,7 @@ def test_a_state_is_ended_but_for_later_runs_and_what_a_bot_runs_on_its_own_mach
         values = {"spare_from": "10", **steps(StopLimits(0, 1, 1))}
         blob = message("end", NONCE, values, [marked("WEFT_ENGINE_STATE", f"s{marker}")])
         assert lines(evaluated(name, tmp_path, blob)[0])[0][0::2] == ["ended", ""]
-        assert [agents[number].wait(10) for number in (0, 1, 4)] == [-15] * 3
+        assert [agents[number].wait(60) for number in (0, 1, 4)] == [-15] * 3
         assert [agents[number].poll() for number in (2, 3, 5)] == [None] * 3
     finally:
         for agent in agents:
