@@ -22,7 +22,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,18 @@ VOLUMES = ("/usr:/usr:ro", f"{AGENTS}:/agents:ro", f"{sys.base_prefix}:/opt/pyth
 PYTHON = "/opt/python/bin/python3"
 STATE = "weft.state"
 
-_BEGIN, _END = 20.0, 15.0
+_BEGIN, _END, _CALL = 120.0, 60.0, 60.0
 _PROGRAMS = {"docker": ("dockerd", "containerd", "runc", "docker-init"), "podman": ("podman", "conmon", "runc")}
 _HIDE = 'mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && exec "$@"'
+# Docker's own would be one too, which it gives up after 15 s: a busy machine needs more to start it.
+_CONTAINERD = """
+version = 2
+root = "{at}/containerd/root"
+state = "{at}/containerd/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{at}/c.sock"
+"""
 _LINKS = ("bin", "lib", "lib64")
 # Without CAP_SYS_RESOURCE, a container can't have more than its parent, which is what Podman would give it.
 _PODMAN = """
@@ -73,7 +82,7 @@ def _init() -> str | None:
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("docker", timeout=30)
+        super().__init__("docker", timeout=_CALL)
         self._path = path
 
     def connect(self) -> None:
@@ -96,6 +105,7 @@ class Daemon:
         self.socket = str(directory / "api.sock")
         self._listen = listen
         self._process: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
         self._log = directory / "log"
 
     @property
@@ -107,39 +117,58 @@ class Daemon:
         """Start it, or start it again, and wait until it answers.
 
         Raises:
-            RuntimeError: it does not; with its last words.
+            RuntimeError: it ends instead; with its last words.
+            TimeoutError: it neither ends nor answers.
         """
         environment = dict(os.environ)
         if self.kind == "podman":
             (self.directory / "containers.conf").write_text(_PODMAN.format(init=_init()))
             environment["CONTAINERS_CONF"] = str(self.directory / "containers.conf")
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
+        else:
+            (self.directory / "pid").unlink(missing_ok=True)  # of one that was killed, whose id may be another's by now
+            (self.directory / "containerd.toml").write_text(_CONTAINERD.format(at=self.directory))
+            # Its mounts end with it, and shims that a containerd of the system's has started are not to be seen.
+            hidden = ["unshare", "--mount", "sh", "-c", _HIDE, "sh"]
+            self._containerd = self._spawn(
+                [*hidden, "containerd", f"--config={self.directory}/containerd.toml"], environment
             )
+            self._wait_for(self._containerd, self._containerd_listens)
+        self._process = self._spawn(self._command(), environment)
+        self._wait_for(self._process, lambda: bool(self.call("GET", "/version")))
+
+    def _spawn(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+
+    def _wait_for(self, process: subprocess.Popen[bytes], answers: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _BEGIN
-        while time.monotonic() < deadline and self._process.poll() is None:
+        while process.poll() is None:
             with suppress(OSError, http.client.HTTPException):
-                if self.call("GET", "/version"):
+                if answers():
                     return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.kind} does not answer: {self._log.read_text()[-500:]}")
             time.sleep(0.05)
         raise RuntimeError(f"{self.kind} does not start: {self._log.read_text()[-500:]}")
+
+    def _containerd_listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(f"{self.directory}/c.sock")
+        return True
 
     def _command(self) -> list[str]:
         at = self.directory
         if self.kind == "podman":
             places = [f"--root={at}/root", f"--runroot={at}/run", f"--tmpdir={at}/tmp", "--storage-driver=vfs"]
             return ["podman", *places, "system", "service", "--time=0", f"unix://{self.socket}"]
-        places = [f"--data-root={at}/root", f"--exec-root={at}/run", f"--pidfile={at}/pid"]
+        assert self._containerd
+        places = [f"--data-root={at}/root", f"--exec-root={at}/run", f"--pidfile={at}/pid", f"--containerd={at}/c.sock"]
         network = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
         own = ["dockerd", f"--host=unix://{self.socket}", *self._listen, *places, *network, "--storage-driver=vfs"]
-        # Its mounts end with it, and it does not see a containerd of the system's, which it would take for its own.
-        return ["unshare", "--mount", "sh", "-c", _HIDE, "sh", *own]
+        # It mounts what its containerd has to see.
+        return ["nsenter", f"--mount=/proc/{self._containerd.pid}/ns/mnt", *own]
 
     def call(self, method: str, path: str, body: bytes | None = None) -> Any:
         """Make a request, past the engine; return its JSON.
@@ -191,27 +220,46 @@ class Daemon:
 
     def crash(self) -> None:
         """Kill it, and what it has started but the containers."""
-        assert self._process
-        children = psutil.Process(self.pid).children(recursive=True)
-        for process in (psutil.Process(self.pid), *children):
+        for one in self._own():
             with suppress(psutil.Error):
-                process.kill()
-        self._process.wait(_END)
+                for process in (root := psutil.Process(one.pid), *root.children(recursive=True)):
+                    with suppress(psutil.Error):
+                        process.kill()
+            one.wait(_END)
+
+    def bring_back(self) -> None:
+        """Have it answer, whatever a test has done to it: nothing happens to one that runs.
+
+        Raises:
+            RuntimeError, TimeoutError: as `start`.
+        """
+        own = self._own()
+        if own and all(one.poll() is None for one in own):
+            self.go_on()
+            self._wait_for(own[0], lambda: bool(self.call("GET", "/version")))
+        else:
+            self.crash()
+            self.start()
+
+    def _own(self) -> list[subprocess.Popen[bytes]]:
+        """Return its processes, itself first."""
+        return [one for one in (self._process, self._containerd) if one is not None]
 
     def stop(self) -> None:
         """End it with all containers."""
-        if self._process is None:
-            return
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self.go_on()
             self._remove_containers()
-            self._process.terminate()
-        try:
-            self._process.wait(_END)
-        except subprocess.TimeoutExpired:
-            self.crash()
-        self._end_rest()
-        self._process = None
+        for one in self._own():
+            if one.poll() is None:
+                one.terminate()
+            try:
+                one.wait(_END)
+            except subprocess.TimeoutExpired:
+                self.crash()
+        if self._own():
+            self._end_rest()
+        self._process = self._containerd = None
 
     def clear_up(self) -> None:
         """Do as `stop` for a daemon that somebody else has started, who is gone."""
@@ -255,7 +303,7 @@ def running(kind: str, *listen: str) -> Iterator[Daemon]:
     """Run a daemon with the test's image.
 
     Raises:
-        RuntimeError: it does not start here; the text says why.
+        RuntimeError, TimeoutError: as `Daemon.start`.
     """
     # A short path: that of a socket may have 107 characters, and the daemon adds some.
     directory = Path(tempfile.mkdtemp(prefix="weft-", dir="/tmp"))

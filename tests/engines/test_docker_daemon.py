@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,11 +25,15 @@ from pool.engines.model import PoolEngine, RemoteAgent
 from tests.agents import Step
 from tests.engines import docker_daemon, matrix
 from tests.engines.docker_daemon import IMAGE, PYTHON, VOLUMES, Daemon
+from tests.ports import free_port
 from tests.repeat import in_soak, long_run
+
+pytestmark = pytest.mark.timeout(600)  # the first test of a module waits for its daemon
 
 
 @pytest.fixture(scope="module")
-def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+def shared(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """The daemon of all tests here that take one of the same kind."""
     kind: str = request.param
     if reason := docker_daemon.missing(kind):
         pytest.skip(reason)
@@ -45,14 +48,17 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
         running.__exit__(None, None, None)
 
 
-WATCH = WatchLimits(every=1.0, patience=2.0, misses=3)
-
-
 @pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+def daemon(shared: Daemon) -> Iterator[Daemon]:
+    """The shared daemon, which answers: whatever a test does to it, and however it ends, the next one finds it well."""
+    shared.bring_back()
+    try:
+        yield shared
+    finally:
+        shared.bring_back()
+
+
+WATCH = WatchLimits(every=1.0, patience=5.0, misses=3)
 
 
 class DockerBed:
@@ -153,7 +159,7 @@ SHORT = ["docker", *["podman"] * long_run(1, 0)]
 """Those with which a soak goes through everything, Podman taking twice the time."""
 
 
-@pytest.mark.parametrize("daemon", DAEMONS, indirect=True, scope="module")
+@pytest.mark.parametrize("shared", DAEMONS, indirect=True, scope="module")
 @pytest.mark.parametrize("case", matrix.QUICK, ids=matrix.name_of)
 @pytest.mark.asyncio
 async def test_an_agent_in_a_container_is_like_one_here(daemon: Daemon, case: matrix.Case) -> None:
@@ -163,7 +169,7 @@ async def test_an_agent_in_a_container_is_like_one_here(daemon: Daemon, case: ma
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("daemon", SHORT, indirect=True, scope="module")
+@pytest.mark.parametrize("shared", SHORT, indirect=True, scope="module")
 @pytest.mark.parametrize("case", matrix.LONG, ids=matrix.name_of)
 @pytest.mark.asyncio
 async def test_an_agent_in_a_container_is_like_one_here_at_length(daemon: Daemon, case: matrix.Case) -> None:
@@ -173,7 +179,7 @@ async def test_an_agent_in_a_container_is_like_one_here_at_length(daemon: Daemon
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("daemon", SHORT, indirect=True, scope="module")
+@pytest.mark.parametrize("shared", SHORT, indirect=True, scope="module")
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.asyncio
 async def test_what_only_containers_can(daemon: Daemon, name: str) -> None:
@@ -184,26 +190,29 @@ async def test_what_only_containers_can(daemon: Daemon, name: str) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("daemon", ["docker"], indirect=True, scope="module")
+@pytest.mark.parametrize("shared", ["docker"], indirect=True, scope="module")
 @pytest.mark.asyncio
 async def test_a_daemon_that_crashes_is_told_and_its_containers_go_when_it_is_back(daemon: Daemon) -> None:
     """P9, P14"""
     async with bed_on(daemon) as bed:
         hang: list[Step] = [{"text": "working"}, {"hang": True}]
-        async with matrix.talking(matrix.scripted(bed, hang, start={"ignore_eof": True})) as talk:
-            shown: list[TurnSnapshot] = []
+        try:
+            async with matrix.talking(matrix.scripted(bed, hang, start={"ignore_eof": True})) as talk:
+                shown: list[TurnSnapshot] = []
 
-            async def first() -> None:
-                shown.append(await talk.ask())
+                async def first() -> None:
+                    shown.append(await talk.ask())
 
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(first)
-                await talk.until_said("working")
-                await anyio.to_thread.run_sync(daemon.crash)
-            assert shown[0].ending is Ending.AGENT_DIED
-            assert shown[0].exit
-            assert shown[0].exit.unreachable
-        await anyio.to_thread.run_sync(daemon.start)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(first)
+                    await talk.until_said("working")
+                    await anyio.to_thread.run_sync(daemon.crash)
+                assert shown[0].ending is Ending.AGENT_DIED
+                assert shown[0].exit
+                assert shown[0].exit.unreachable
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(daemon.bring_back)
         await matrix.until_gone(bed)
         async with matrix.talking(matrix.scripted(bed)) as talk:
             assert (await talk.ask()).text == "hello"
@@ -211,12 +220,12 @@ async def test_a_daemon_that_crashes_is_told_and_its_containers_go_when_it_is_ba
 
 @pytest.mark.soak
 @pytest.mark.asyncio
-async def test_over_tls_a_daemon_is_the_same(tmp_path: Path, free_port: int) -> None:
+async def test_over_tls_a_daemon_is_the_same(tmp_path: Path) -> None:
     """P14"""
     if reason := docker_daemon.missing("docker"):
         pytest.skip(reason)
     cert, key = docker_daemon.certificate(tmp_path)
-    at = f"tcp://127.0.0.1:{free_port}"
+    at = f"tcp://127.0.0.1:{free_port()}"
     flags = ["--tlsverify", f"--tlscacert={cert}", f"--tlscert={cert}", f"--tlskey={key}"]
     ours = {"tls_ca": str(cert), "tls_cert": str(cert), "tls_key": str(key)}
     with docker_daemon.running("docker", f"--host={at}", *flags) as daemon:
@@ -261,7 +270,7 @@ def killed_holder(*argv: str) -> Path:
 
 def until_cleared_up(directory: Path, *words: str) -> None:
     named = {str(directory), *words}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     found: list[str] = ["not looked yet"]
     while time.monotonic() < deadline and (found or directory.exists()):
         time.sleep(0.1)
