@@ -25,11 +25,13 @@ import psutil
 
 from acp.shutdown import carriers, command_line
 from tests.agents import scenario
+from tests.ports import free_port
 
 ACCOUNTS = ("weft-one", "weft-two")
 FIRST_UID = 61_300
 Cut = Literal["", "reset", "silent"]
 AGENTS = ("player.py", "scripted.py", "turns.py", "offered.py")
+_PATIENCE = 120.0
 _TOOLS = ("setpriv", "unshare", "mount", "ssh", "ssh-keygen")
 _WITH_US = ("setpriv", "--pdeathsig", "TERM")  # also when the tests are killed
 _UNSHARED = ("unshare", "--mount", "--propagation", "private")
@@ -135,9 +137,7 @@ def _write_configuration(directory: Path) -> int:
         subprocess.run(command, check=True)
     shutil.copy(directory / "client.pub", directory / "authorized_keys")
     (directory / "known_hosts").write_text(f"weft-test {(directory / 'host.pub').read_text()}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     settings = f"""
         ListenAddress 127.0.0.1
         Port {port}
@@ -158,9 +158,9 @@ def _write_configuration(directory: Path) -> int:
 
 
 def _wait_for(port: int, started: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + _PATIENCE
     while True:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), _PATIENCE):
             return
         assert started.poll() is None, "sshd ended"
         assert time.monotonic() < end, "sshd does not listen"
@@ -173,11 +173,11 @@ def _end(started: subprocess.Popen[bytes]) -> None:
         process = psutil.Process(started.pid)
         below = process.children(recursive=True)
         started.terminate()
-        started.wait(30)
+        started.wait(_PATIENCE)
         for one in below:
             with suppress(psutil.Error):
                 one.kill()
-    started.wait(30)
+    started.wait(_PATIENCE)
 
 
 def session_of(marker: str, name: str = "WEFT_AGENT") -> psutil.Process:
@@ -275,4 +275,4 @@ def settings_for(one: Server, ports: Sequence[int], places: int = 10, **more: An
         for account, port in zip(ACCOUNTS, ports, strict=False)
     ]
     files = {"identity_file": str(one.key), "known_hosts": str(one.known_hosts), "config_file": str(one.config)}
-    return {"hosts": hosts, "start_timeout": 60.0, **files, **more}
+    return {"hosts": hosts, "start_timeout": 60.0, "connect_timeout": 30.0, **files, **more}

@@ -27,6 +27,8 @@ from tests.engines import matrix
 from tests.engines.sshd import ACCOUNTS, FIRST_UID, Cut, Server, Way, session_of, settings_for, ways
 from tests.repeat import in_soak
 
+pytestmark = pytest.mark.timeout(600)  # the first test of a worker waits for the server
+
 
 class SshBed:
     """An engine on the server's accounts, each behind a way of its own; see `tests.engines.matrix.Bed`."""
