@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from bot.service.unit import NAME
 from tests.agents import ScriptedAgent
 from tests.systemd.machine import ROOT, USER_ID, Machine
 
-LIMIT = 30.0
+LIMIT = 180.0
+"""Seconds for all that a test does with a service: several starts of the bot from nothing, on a busy machine."""
+
 UNITS = "/etc/systemd/system"
 WEFT = (sys.executable, "-P", "-m", "bot")
 DROP_IN = """\
@@ -53,6 +56,11 @@ class Service:
     async def pid(self) -> int:
         """Return the bot's process id, as the machine counts."""
         return int(await self.machine.property("MainPID"))
+
+    async def age(self) -> float:
+        """Return for how many seconds the bot's process has been there."""
+        begun = int(await self.machine.property("ExecMainStartTimestampMonotonic")) / 1e6
+        return time.clock_gettime(time.CLOCK_MONOTONIC) - begun
 
     async def start(self, command: str = "start") -> None:
         """Start or restart the service; returns when it is ready."""
@@ -95,14 +103,18 @@ async def installed(
 
     Args:
         options: go to the command.
-        unit: further lines of the service's section, with ``{env_file}`` for the settings' place.
+        unit: further lines of the service's section, with ``{env_file}`` for the settings' place and ``{work}`` for a
+            directory that the service may write to.
         more: go to the settings.
     """
     env_file = written_settings(directory, discord, agent, **more)
     token_file = directory / "token"
     token_file.write_text(f"{token or discord.token}\n")
     token_file.chmod(0o600)
-    change_unit(machine, DROP_IN.format(root=ROOT, log=directory / "log") + unit.format(env_file=env_file))
+    change_unit(
+        machine,
+        DROP_IN.format(root=ROOT, log=directory / "log") + unit.format(env_file=env_file, work=directory / "work"),
+    )
     where = ["--env-file", str(env_file), "--token-file", str(token_file)]
     service = Service(machine, directory, discord)
     try:

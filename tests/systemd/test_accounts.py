@@ -21,7 +21,7 @@ OF_THE_MACHINE = {
 def test_the_services_user_is_the_tests_own(tmp_path: Path, known: dict[str, str]) -> None:
     for name, text in known.items():
         (tmp_path / name).write_text(text)
-    subprocess.run([BOOT.with_name("accounts"), tmp_path, "60990"], check=True, timeout=30)
+    subprocess.run([BOOT.with_name("accounts"), tmp_path, "60990"], check=True, timeout=120)
     passwd, group = ((tmp_path / name).read_text().splitlines() for name in ("passwd", "group"))
     assert passwd == ["root:x:0:0::/root:/bin/sh", "weft:x:60990:60990::/var/lib/weft:/usr/sbin/nologin"]
     assert [line for line in group if "weft" in line] == ["weft:x:60990:"]

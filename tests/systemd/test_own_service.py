@@ -16,7 +16,7 @@ from tests.recipes import wrapper
 from tests.systemd.machine import ROOT, USER_ID, Machine
 from tests.systemd.service import DROP_IN, LIMIT, WEFT, change_unit, place, told, written_settings
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
 
 HOME = "/var/lib/weft"
 RECIPE = "Limits, and systemd-run"
@@ -43,10 +43,10 @@ class Account:
 @asynccontextmanager
 async def account(machine: Machine, log: Path) -> AsyncIterator[Account]:
     """Log somebody in whose service finds this tree and writes to ``log``."""
-    change_unit(machine, DROP_IN.format(root=ROOT, log=log), f"{HOME}/.config/systemd/user")
-    await machine.run("chown", "-R", "weft:weft", HOME)
-    await machine.run("systemctl", "start", MANAGER)
     try:
+        change_unit(machine, DROP_IN.format(root=ROOT, log=log), f"{HOME}/.config/systemd/user")
+        await machine.run("chown", "-R", "weft:weft", HOME)
+        await machine.run("systemctl", "start", MANAGER)
         with told(machine, log):
             yield Account(machine)
     finally:

@@ -19,9 +19,11 @@ from tests.e2e.process import HANG, mention, until_answered, until_shown
 from tests.systemd.machine import ROOT, Machine
 from tests.systemd.service import LIMIT, WEFT, Service, installed, place
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
 
 MANY = 20
+ALLOWED = 30
+"""Seconds that the unit gives a start: a busy machine needs some until the bot can ask for more."""
 SOCKET = "/run/weft/health.sock"
 WIDE: dict[str, Any] = {"WEFT_MAX_AGENTS": str(MANY + 2), "WEFT_LANE_MAIN": str(MANY)}
 
@@ -90,14 +92,14 @@ async def test_it_says_how_it_is_at_a_socket_in_its_own_directory(machine: Machi
 @pytest.mark.soak
 async def test_a_restart_in_the_middle_of_twenty_turns_leaves_no_agent_and_tells_each_thread(machine: Machine) -> None:
     """R3, R1: turns get their grace, although the unit's own stop time is shorter."""
-    async with scene(machine, "--now", unit="TimeoutStopSec=1", WEFT_STOP_GRACE="2.5", **WIDE) as (service, agent):
+    async with scene(machine, "--now", unit="TimeoutStopSec=10", WEFT_STOP_GRACE="12", **WIDE) as (service, agent):
         await machine.until(ActiveState="active")
         threads = await working(service, MANY)
         before = agent.pids()
         assert [machine.alive(pid) for pid in before] == [True] * MANY
         begun = anyio.current_time()
         await service.start("restart")
-        assert anyio.current_time() - begun > 2.5
+        assert anyio.current_time() - begun > 12
         assert left(machine, agent) == []
         assert '"event": "bot.stopping"' in service.log
         assert await machine.run("systemctl", "show", "--value", "-p", "Result,NRestarts", NAME) == "success\n0\n"
@@ -129,13 +131,15 @@ async def test_a_bot_that_dies_comes_back_without_its_old_agents(machine: Machin
 async def test_a_loop_that_hangs_is_killed_by_the_watchdog_and_comes_back(machine: Machine) -> None:
     """R3: the log shows where it hung."""
     start = f"{sys.executable} {Path(__file__).with_name('hanging.py')} run --env-file {{env_file}} --token-stdin"
-    unit = f"WatchdogSec=1\nRestartSec=1\nExecStart=\nExecStart={start}"
+    # Its result is to be seen until the restart, which is a moment; so it is written down.
+    end = "sh -c 'echo $$SERVICE_RESULT >>{work}/results'"
+    unit = f"WatchdogSec=10\nExecStart=\nExecStart={start}\nExecStopPost={end}"
     async with scene(machine, "--now", unit=unit) as (service, agent):
         await machine.until(ActiveState="active")
         (thread_id,) = await working(service, 1)
         await machine.run("kill", "-USR1", str(await service.pid()))
-        await machine.until(Result="watchdog")
         await machine.until(ActiveState="active", Result="success", NRestarts="1")
+        assert (service.directory / "work" / "results").read_text() == "watchdog\n"
         assert "hanging.py" in service.log.partition("Fatal Python error: Aborted")[2]
         assert left(machine, agent) == []
         await until_shown(service.discord, thread_id, "**Interrupted:**")
@@ -200,9 +204,13 @@ async def test_a_wrong_token_is_not_tried_again(machine: Machine) -> None:
         assert len(service.discord.rest_calls("GET", "/users/@me")) == 1
 
 
+@pytest.mark.soak
 async def test_a_start_waits_for_discord_longer_than_the_unit_allows(machine: Machine) -> None:
     """R3: one start, however long Discord is away; it uses up no login."""
-    async with scene(machine, "--now", faults=2, unit="TimeoutStartSec=3") as (service, _agent):
+    async with scene(machine, "--now", faults=10_000, unit=f"TimeoutStartSec={ALLOWED}") as (service, _agent):
         await machine.until(ActiveState="activating", StatusText="waiting for Discord")
+        while await service.age() < ALLOWED + 1:  # noqa: ASYNC110  systemd sends no event
+            await anyio.sleep(0.2)
+        service.discord.faults.clear()
         await machine.until(ActiveState="active", NRestarts="0")
         assert service.discord.gateway.identifies == 1
