@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +24,10 @@ TOO_MANY = 400
 
 @dataclass(frozen=True)
 class How:
-    """Where it is killed: before each step, or in each call of git's, or at some of them."""
+    """Where it is killed: before each step, or in each call of git's; in a short run at some, not always the same."""
 
     every: int = 1
     call: bool = False
-
-    def __str__(self) -> str:
-        return f"{'call' if self.call else 'step'}-{self.every}"
 
 
 @contextmanager
@@ -42,7 +40,7 @@ def killed_at_each_step(place: Path, killer: Killer, action: str, tree: WorkTree
             shutil.copytree(place / name, before / name, symlinks=True)
 
     def steps() -> Iterator[int]:
-        for at in range(0, TOO_MANY, how.every):
+        for at in range(random.randrange(how.every), TOO_MANY, how.every):
             for name in ("project", "state"):
                 shutil.rmtree(place / name, ignore_errors=True)
                 if (before / name).exists():
@@ -83,14 +81,11 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
         yield killer
 
 
-AT_LENGTH = [
-    pytest.param(How(long_run(1, 6), call), marks=pytest.mark.soak, id=f"long-{call}") for call in (False, True)
-]
-SOME = pytest.mark.parametrize("how", [How(17), How(15, call=True), *AT_LENGTH], ids=str)
+HOW = pytest.mark.parametrize("how", [How(long_run(1, 9)), How(long_run(1, 4), call=True)], ids=["step", "call"])
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("how", [How(9), How(4, call=True), *AT_LENGTH], ids=str)
+@HOW
 def test_a_work_tree_is_made_whatever_killed_the_one_who_made_it(tmp_path: Path, killer: Killer, how: How) -> None:
     """W2, R2: and what was written into one that was there already stays."""
     tree = project(tmp_path)
@@ -109,7 +104,7 @@ def test_a_work_tree_is_made_whatever_killed_the_one_who_made_it(tmp_path: Path,
 
 
 @pytest.mark.soak
-@SOME
+@HOW
 def test_one_that_is_made_anew_loses_nothing(tmp_path: Path, killer: Killer, how: How) -> None:
     """W5: neither what was staged, nor commits on no branch."""
     tree = project(tmp_path)
@@ -127,8 +122,9 @@ def test_one_that_is_made_anew_loses_nothing(tmp_path: Path, killer: Killer, how
             assert kept(tree) == {"commit on no branch", "what was staged"}, at
 
 
+@pytest.mark.long(20)
 @pytest.mark.soak
-@SOME
+@HOW
 def test_one_that_is_removed_goes_on_going(tmp_path: Path, killer: Killer, how: How) -> None:
     """W5"""
     tree = project(tmp_path)
@@ -140,8 +136,9 @@ def test_one_that_is_removed_goes_on_going(tmp_path: Path, killer: Killer, how: 
             assert set(refs(tree)) == {"refs/heads/main"}, at
 
 
+@pytest.mark.long(40)
 @pytest.mark.soak
-@SOME
+@HOW
 def test_what_was_nowhere_else_is_kept(tmp_path: Path, killer: Killer, how: How) -> None:
     """W4, W5: be the removal completed, or the work tree wanted again."""
     tree = project(tmp_path)
