@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import statements
+from tests import order, statements
 
 statements.share()
 
@@ -32,6 +32,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     for path in sorted(Path(__file__).parent.rglob("test_*.py"))[int(number.removeprefix("gw")) :: int(count)]:
         with suppress(Exception):  # told where it is collected
             importlib.import_module(".".join(path.relative_to(session.config.rootpath).with_suffix("").parts))
+
+
+@pytest.hookimpl(trylast=True)  # when they are shuffled, and those that are not asked for are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each worker begin with what takes long."""
+    if count := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+        order.begin_with_long(items, int(count))
 
 
 def pytest_collection_finish() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 BELOW = {"acp": {"pool", "bot"}, "pool": {"bot"}, "bot": set[str]()}
 
@@ -69,6 +71,7 @@ def test_every_task_belongs_to_a_task_group() -> None:
         assert calls & {"create_task", "ensure_future", "gather", "preexec_fn"} == set(), name
 
 
+@pytest.mark.long(11)
 def test_no_possessive_quantifier_follows_a_group() -> None:
     """Before Python 3.11.5 such a one matches what its group does not (CPython 106052); atomic groups are right."""
     possessive = re.compile(r"\)(?:[*+?]|\{\d*,?\d*\})\+")

@@ -148,6 +148,7 @@ def test_an_installed_weft_says_from_which_commit_it_is(checkout: Checkout, inst
     assert installed.run(installed.weft, "--version").stdout == f"weft {version} ({commit})\n"
 
 
+@pytest.mark.long(11)
 def test_an_installed_weft_has_what_comes_along_by_the_names_of_the_repository(installed: Installed) -> None:
     code = "from bot.packaged import files; print(*[f'{name} {path}' for name, path in files().items()], sep='\\n')"
     told = dict(line.split(" ", 1) for line in installed.run(installed.python, "-P", "-c", code).stdout.splitlines())
@@ -157,6 +158,7 @@ def test_an_installed_weft_has_what_comes_along_by_the_names_of_the_repository(i
     assert all(Path(path).is_relative_to(installed.root) for path in told.values())
 
 
+@pytest.mark.long(50)
 @pytest.mark.soak
 def test_an_installed_weft_runs_the_demo(installed: Installed) -> None:
     """Bot, agent and what the agent calls are all started from the wheel."""
@@ -223,6 +225,7 @@ def test_an_installed_weft_is_what_its_service_starts(installed: Installed) -> N
     assert f"ExecStart={installed.python} -P -m bot run --env-file {env_file}\n" in shown
 
 
+@pytest.mark.long(150)
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_the_lock_has_all_that_a_new_environment_needs(checkout: Checkout, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "guide.md"
 
 
+@pytest.mark.long(40)
 @pytest.mark.soak
 @needs_git
 @pytest.mark.asyncio(loop_scope="session")

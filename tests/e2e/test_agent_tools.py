@@ -112,6 +112,7 @@ async def test_a_turn_uses_every_tool_for_its_requester_and_each_call_is_shown_a
             await anyio.sleep(0.01)
 
 
+@pytest.mark.long(11)
 async def test_a_call_is_answered_while_the_threads_editor_waits_for_discord(tmp_path: Path) -> None:
     """M2: what is told to be on its way is posted when Discord takes messages again."""
     gate = Gate(tmp_path / "gate")

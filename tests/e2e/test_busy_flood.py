@@ -101,6 +101,7 @@ async def test_two_hundred_messages_at_once_have_one_end_each_and_everybody_is_t
     assert lag.most <= MOST_LAG
 
 
+@pytest.mark.long(110)
 @pytest.mark.soak
 @pytest.mark.timeout(180)
 async def test_two_hundred_messages_in_five_seconds_are_all_told_within_a_minute(

@@ -112,6 +112,7 @@ def contents(*directories: Path) -> bytes:
     return b"".join(path.read_bytes() for one in directories for path in one.rglob("*") if path.is_file())
 
 
+@pytest.mark.long(20)
 @pytest.mark.parametrize("way", ["variable", *in_soak(["stdin", "credential", "file"])])
 async def test_the_secrets_are_nowhere_but_with_the_agent_that_has_the_key(tmp_path: Path, way: str) -> None:
     """R5, R7: no environment, log line, metric, answer, message or file, although agents say them."""

@@ -168,6 +168,7 @@ async def campaign(directory: Path, seed: int, kills: int) -> None:
         discord.assert_clean(allow={THREAD_EXISTS})
 
 
+@pytest.mark.long(11)
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [1, *in_soak([2])])
 async def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(tmp_path: Path, seed: int) -> None:

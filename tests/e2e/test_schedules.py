@@ -296,6 +296,7 @@ def came_due(directory: Path, seconds_ago: float) -> int:
     return due
 
 
+@pytest.mark.long(12)
 @pytest.mark.parametrize("step", ["posted", *in_soak(["recorded", "accepted", "started"])])
 async def test_a_kill_between_a_time_and_its_turn_leaves_one_prompt(tmp_path: Path, step: str) -> None:
     """A5, R2: whether it was written down, posted, accepted or begun when the bot was killed."""

@@ -103,6 +103,7 @@ async def chaos(two: Pair, random: Random, events: int) -> None:
     assert changes < two.takings()
 
 
+@pytest.mark.long(40)
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", range(long_run(12, 1)))
 async def test_whatever_happens_to_two_bots_each_prompt_has_one_end(tmp_path: Path, seed: int) -> None:

@@ -208,6 +208,7 @@ async def walk(seeds: Iterable[int]) -> None:
             raise
 
 
+@pytest.mark.long(30)
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("part", range(PARTS))

@@ -135,6 +135,7 @@ def test_both_databases_do_the_same() -> None:
     on_both(range(4))
 
 
+@pytest.mark.long(30)
 @postgres.needed
 @pytest.mark.soak
 def test_both_databases_do_the_same_in_a_long_run() -> None:

@@ -55,6 +55,7 @@ async def account(machine: Machine, log: Path) -> AsyncIterator[Account]:
             await machine.run("rm", "-rf", HOME)
 
 
+@pytest.mark.long(15)
 async def test_a_service_of_ones_own_answers(machine: Machine) -> None:
     """R3"""
     with place(machine) as directory:
