@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,15 @@ async def test_a_daemon_that_crashes_is_told_and_its_containers_go_when_it_is_ba
         await matrix.until_gone(bed)
         async with matrix.talking(matrix.scripted(bed)) as talk:
             assert (await talk.ask()).text == "hello"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("shared", ["docker"], indirect=True, scope="module")
+@pytest.mark.parametrize("harm", [Daemon.pause, Daemon.crash, Daemon.stop], ids=lambda harm: harm.__name__)
+def test_a_daemon_that_a_test_has_harmed_answers_the_next(shared: Daemon, harm: Callable[[Daemon], None]) -> None:
+    harm(shared)
+    shared.bring_back()
+    assert shared.containers() == []
 
 
 @pytest.mark.soak
