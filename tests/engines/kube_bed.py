@@ -78,5 +78,5 @@ async def bed(path: Path, times: Times = SHORT, **settings: Any) -> AsyncIterato
         work = path / "work"
         work.mkdir()
         async with KubernetesEngine("cluster", KubernetesSettings(**values), times=times) as engine:
-            with anyio.fail_after(60):
+            with anyio.fail_after(100):
                 yield KubernetesBed(api, engine, values, work)

@@ -20,7 +20,7 @@ from bot.service.unit import NAME
 from tests.agents import ScriptedAgent
 from tests.systemd.machine import ROOT, USER_ID, Machine
 
-LIMIT = 180.0
+LIMIT = 300.0
 """Seconds for all that a test does with a service: several starts of the bot from nothing, on a busy machine."""
 
 UNITS = "/etc/systemd/system"

@@ -16,7 +16,7 @@ from tests.recipes import wrapper
 from tests.systemd.machine import ROOT, USER_ID, Machine
 from tests.systemd.service import DROP_IN, LIMIT, WEFT, change_unit, place, told, written_settings
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(900)]
 
 HOME = "/var/lib/weft"
 RECIPE = "Limits, and systemd-run"

@@ -19,7 +19,7 @@ from tests.e2e.process import HANG, mention, until_answered, until_shown
 from tests.systemd.machine import ROOT, Machine
 from tests.systemd.service import LIMIT, WEFT, Service, installed, place
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(900)]
 
 MANY = 20
 ALLOWED = 30
