@@ -19,6 +19,7 @@ GUIDE = ROOT / "docs" / "guide.md"
 
 @pytest.mark.long(40)
 @pytest.mark.soak
+@pytest.mark.timeout(300)
 @needs_git
 @pytest.mark.asyncio(loop_scope="session")
 async def test_each_picture_tells_what_the_page_tells_today(tmp_path: Path, chromium: Browser) -> None:
