@@ -8,10 +8,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot.demo.bot_keeper import END_LIMIT, Refused
+from bot.demo import bot_keeper
+from bot.demo.bot_keeper import Refused
 from bot.demo.tour import MENTION
 from tests.agents import alive, scenario
-from tests.bot.demo.visiting import Visit, visiting
+from tests.bot.demo.visiting import LIMIT, Visit, visiting
 from tests.repeat import in_soak
 
 pytestmark = pytest.mark.asyncio
@@ -24,6 +25,7 @@ async def test_a_restart_and_a_kill_in_the_middle_lose_nothing_that_was_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: list[str]
 ) -> None:
     """R1, R2, P9: each message has its one end, also one that was written while no bot was there."""
+    monkeypatch.setattr(bot_keeper, "END_LIMIT", 2 * LIMIT)
     async with visiting(tmp_path, monkeypatch, pace=0.05) as visit:
         keeper = visit.on_stage.keeper
         known = {"restart": (keeper.restart, "has ended in order"), "kill": (keeper.kill, "was killed")}
@@ -36,7 +38,7 @@ async def _cut_off(visit: Visit, end: Callable[[], Awaitable[str]], said: str) -
     await visit.until_shown(thread, "Waiting. Stop me")
     waiting = await visit.write("say it waited", place=thread)
     await visit.until(lambda: visit.discord.message(waiting).reactions)
-    with anyio.fail_after(END_LIMIT):  # else it was ended by force
+    with anyio.fail_after(LIMIT):  # later it would be ended by force
         assert said in await end()
     assert not visit.discord.gateway.connected
     later = await visit.write(f"{MENTION} say it came later")

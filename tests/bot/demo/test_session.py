@@ -21,10 +21,13 @@ from click.testing import CliRunner, Result
 
 from acp.schema import PermissionOption
 from bot.cli import main
-from bot.demo.session import Permission, choice
+from bot.demo import session
+from bot.demo.session import Permission, choice, press_buttons, unanswered
+from bot.demo.stage import Stage
 from bot.demo.terminal import TEXT_LIMIT, clean, text_problem
 from tests import warm
 from tests.agents import ScriptedAgent, Step, alive, scenario
+from tests.clock import let_pass
 from tests.commands import LIMIT, environment, left_by, started, temporary_files
 from tests.warm import WarmPopen
 
@@ -124,9 +127,17 @@ def test_the_owner_answers_questions_by_their_first_button_and_forms_as_they_sta
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_question_that_nobody_answers_times_out_and_stays_in_the_transcript(tmp_path: Path) -> None:
+def test_a_question_that_nobody_answers_times_out_and_stays_in_the_transcript(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def until_it_is_asked(on_stage: Stage, thread_id: int, permission: Permission, _: dict[int, str]) -> None:
+        await press_buttons(on_stage, thread_id, permission, {})
+        await on_stage.discord.wait_for(lambda _: unanswered(on_stage, thread_id, permission, {}), timeout=LIMIT)
+        let_pass(LIMIT)
+
+    monkeypatch.setattr(session, "press_buttons", until_it_is_asked)
     agent = scenario(tmp_path, [{"permission": {}, "then": {"*": []}}])
-    done = prompt(agent, "--permission", "wait", "--timeout", "3")
+    done = prompt(agent, "--permission", "wait", "--timeout", str(LIMIT))
     assert (done.exit_code, done.stderr) == (1, "")
     assert "[Allow] [Reject]" in done.stdout
     assert done.stdout.splitlines()[-1] == "outcome: timed_out"
