@@ -204,6 +204,7 @@ async def visiting(
     dark: bool = True,
     touch: bool = False,
     pictured: bool = False,
+    zone: str = "UTC",
 ) -> AsyncIterator[Client]:
     """Open the page as a person, in a context that shares nothing with others; what went wrong on it fails the test.
 
@@ -211,6 +212,7 @@ async def visiting(
         size: of the window, in pixels of the page.
         touch: it is a phone, with fingers.
         pictured: as for pictures, with two pixels for one and a clock that always begins at the same minute.
+        zone: where the person is.
     """
     watch = Watch(discord.url)
     context = await browser.new_context(
@@ -220,7 +222,7 @@ async def visiting(
         has_touch=touch,
         is_mobile=touch,
         locale="en-GB",
-        timezone_id="UTC",
+        timezone_id=zone,
         device_scale_factor=2 if pictured else 1,
     )
     try:

@@ -67,6 +67,8 @@ KEPT = """async () => {
     return [store.conversation("99") === store.conversation("99"), Boolean(store.conversation("1").find("100"))];
 }"""
 
+TIME = """async (iso) => (await import("/page/views/timestamps.js")).messageTime(iso)"""
+
 WIRE = {
     "@Weft hello": "<@3> hello",
     "@weft: hello": "<@3>: hello",
@@ -142,3 +144,18 @@ async def test_names_in_texts_become_mentions_but_not_in_code_or_other_words(chr
 async def test_an_opened_place_is_kept_beside_many_that_cannot_be_fetched_again(chromium: Browser) -> None:
     async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
         assert await owner.page.evaluate(KEPT) == [True, True]
+
+
+async def test_yesterday_is_the_day_before_wherever_the_clocks_change_between_them(chromium: Browser) -> None:
+    """In Auckland a day begins half a day before that of UTC, or an hour more in summer."""
+    said = []
+    async with FakeDiscord() as discord, visiting(chromium, discord, zone="Pacific/Auckland") as owner:
+        # About noon after a night, and on the day itself: summer time ends on 4 April and begins on 26 September.
+        for now, sent in (
+            ("04-05T00:00", "04-03T23:59"),
+            ("09-26T23:00", "09-25T23:59"),
+            ("09-26T23:00", "09-26T22:00"),
+        ):
+            await owner.page.clock.set_fixed_time(f"2027-{now}:00Z")
+            said.append(await owner.page.evaluate(TIME, f"2027-{sent}:00Z"))
+    assert said == ["Yesterday at 11:59 AM", "Yesterday at 12:59 PM", "Today at 11:00 AM"]

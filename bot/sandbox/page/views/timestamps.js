@@ -65,6 +65,7 @@ export function clockTime(iso) {
     return SHORT_CLOCK.format(new Date(iso));
 }
 
+// Of the calendar here: midnights are not always a day apart.
 function dayNumber(date) {
-    return Math.round(new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime() / 86_400_000);
+    return Date.UTC(date.getFullYear(), date.getMonth(), date.getDate()) / 86_400_000;
 }
