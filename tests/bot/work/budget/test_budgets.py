@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -321,4 +320,5 @@ def test_amounts_read_as_money_or_tokens() -> None:
     assert euros.worded(500_000) == "0.50 EUR"
     assert Limit(MILLION, 100).used(Amount(100_000, 80)) == 0.8
     assert Limit(MILLION).used(sum([Amount(100_000)] * 10, Amount())) == 1
-    assert Budget(zone=ZoneInfo("Pacific/Kiritimati")).day(time.mktime((2026, 1, 1, 12, 0, 0, 0, 0, 0))) == "2026-01-02"
+    noon_in_utc = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
+    assert Budget(zone=ZoneInfo("Pacific/Kiritimati")).day(noon_in_utc) == "2026-01-02"
