@@ -8,8 +8,10 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -24,6 +26,7 @@ from bot.sandbox.model import PERMISSIONS
 from bot.work.agent_tools.calls import BY_SCHEDULE
 from bot.work.schedules import runner
 from bot.work.schedules.service import MOST, NOT_YOURS
+from bot.work.schedules.zones import usual_zone
 from tests.agents import Gate, Step, scenario
 from tests.e2e.busy import friends, held
 from tests.e2e.play import LIMIT, Play, play
@@ -60,8 +63,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
     monkeypatch.setattr(runner, "LOOK", 0.05)
     monkeypatch.setattr(runner, "HELD", 0.05)
     monkeypatch.setattr(runner, "SPREAD", 0.05)
-    # From noon on: in the last hour of a day the next hour is a new day, too.
-    return WallClock(ahead=12 * HOUR - time.time() % (24 * HOUR))
+    # From noon on where the bot is: in the last hour of a day the next hour is a new day, too.
+    noon = datetime.now(ZoneInfo(usual_zone(None))).replace(hour=12, minute=0, second=0, microsecond=0)
+    return WallClock(ahead=noon.timestamp() - time.time())
 
 
 def invite(discord: FakeDiscord) -> dict[str, Any]:
@@ -308,20 +312,22 @@ async def test_a_kill_between_a_time_and_its_turn_leaves_one_prompt(tmp_path: Pa
     )
     prompts = "SELECT count(*) FROM prompts WHERE payload LIKE '%look at it%'"
     # What was under way when the bot was killed, and what Discord was told to refuse.
-    async with connected(tmp_path, agent, allow=[Problem.UNANSWERED, 503]) as (discord, bot):
+    async with connected(tmp_path, agent, allow=[Problem.UNANSWERED, 503], TZ="UTC") as (discord, bot):
         thread_id = await mention(discord, "hello")
         await until_answered(discord, thread_id, "hello")
-        made = await discord.owner.slash(thread_id, "schedule", when="*/5 * * * *", prompt="look at it")
+        # Of its times some were missed, and the next one is most of a day away: no bot comes to it.
+        when = f"*/5 {datetime.fromtimestamp(time.time() - 2 * HOUR, UTC).hour} * * *"
+        made = await discord.owner.slash(thread_id, "schedule", when=when, prompt="look at it")
         assert "⏰ Scheduled" in await made.told()
         await until_rows(tmp_path, "SELECT count(*) FROM schedules WHERE due_at > 0", [(1,)])
         assert await bot.signalled(signal.SIGTERM) == 0
-        came_due(tmp_path, 2 * HOUR)
+        came_due(tmp_path, 3 * HOUR)
         posts = rf"/channels/{thread_id}/messages$"
         if step == "posted":
             discord.faults.next("POST", posts, Fault.RESET_AFTER)
         if step in ("recorded", "posted"):
             discord.faults.next("POST", posts, Fault.status(503), times=1_000)
-        async with run(tmp_path, discord.api_url, discord.token, agent) as second:
+        async with run(tmp_path, discord.api_url, discord.token, agent, TZ="UTC") as second:
             if step == "recorded":
                 await until_rows(tmp_path, "SELECT count(*) FROM schedules WHERE payload != '{}'", [(1,)])
             elif step == "posted":
@@ -333,7 +339,7 @@ async def test_a_kill_between_a_time_and_its_turn_leaves_one_prompt(tmp_path: Pa
             await second.signalled(signal.SIGKILL)
         discord.faults.clear()
         gate.open()
-        async with run(tmp_path, discord.api_url, discord.token, agent) as third:
+        async with run(tmp_path, discord.api_url, discord.token, agent, TZ="UTC") as third:
             if step == "started":
                 await until_shown(discord, thread_id, "**Interrupted:**")
             else:
