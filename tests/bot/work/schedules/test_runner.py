@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anyio
 import pytest
@@ -23,7 +24,17 @@ from bot.work.schedules.runner import AT_ONCE
 from bot.work.schedules.service import MOST, Schedules
 from pool.store import KeptSchedule
 from tests.bot.reply.fakes import FakeThread, in_virtual_time
-from tests.bot.work.fakes import LIMITS, FakeChannels, FakeChat, FakeLookups, NotedStore, Work, kept, running_work
+from tests.bot.work.fakes import (
+    LIMITS,
+    ONE_AGENT,
+    FakeChannels,
+    FakeChat,
+    FakeLookups,
+    NotedStore,
+    Work,
+    kept,
+    running_work,
+)
 from tests.bot.work.samples import ALICE, BOB, PLACE
 from tests.pool.samples import spent
 
@@ -103,7 +114,11 @@ async def scheduling(
 ) -> AsyncIterator[Running]:
     clock, lookups = clock or Clock(), FakeLookups()
     held = more.pop("held", False)
-    async with running_work(store=store, chat=in_chat or chat(), held=True, lookups=lookups, **more) as work:
+    # Where the machine is, its full hours need not be those of `NOON`.
+    named = replace(ONE_AGENT, budget=Budget(zone=ZoneInfo("UTC")))
+    async with running_work(
+        store=store, chat=in_chat or chat(), held=True, named=named, lookups=lookups, **more
+    ) as work:
         work.dispatcher.schedules.now = clock
         if not held:
             work.dispatcher.release()
