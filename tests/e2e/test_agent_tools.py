@@ -15,7 +15,7 @@ from bot.sandbox.people import add_member
 from bot.work.agent_tools.calls import NO_ACCESS, NO_LINKS, NO_TURN
 from bot.work.outside.titles import BY_A_PERSON, NO_TITLE, THE_SAME
 from tests.agents import Gate, Step, scenario
-from tests.clock import let_pass
+from tests.clock import let_pass, passing
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.test_questions import buttons, card
 from tests.e2e.tools import call, told
@@ -112,7 +112,6 @@ async def test_a_turn_uses_every_tool_for_its_requester_and_each_call_is_shown_a
             await anyio.sleep(0.01)
 
 
-@pytest.mark.long(11)
 async def test_a_call_is_answered_while_the_threads_editor_waits_for_discord(tmp_path: Path) -> None:
     """M2: what is told to be on its way is posted when Discord takes messages again."""
     gate = Gate(tmp_path / "gate")
@@ -126,8 +125,8 @@ async def test_a_call_is_answered_while_the_threads_editor_waits_for_discord(tmp
         gate.open()
         await agent.seen("tool_answer")
         assert files(game.replies(thread_id)) == [], "Discord has not taken it yet"
-        let_pass(10)
-        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        async with passing(10, lambda: game.discord.faults.pending == 0):
+            assert await game.outcome(thread_id) is Outcome.ANSWERED
         await game.discord.wait_for(lambda _: files(game.replies(thread_id)) == [{"a.txt": b"hello"}], timeout=LIMIT)
 
 
