@@ -33,6 +33,7 @@ _NAME_BYTES = 240  # a name may have 255 bytes; the rest is for the counter
 MARKER = ".thread"
 """In the directory of a message, or of what is sent for it: the id of its thread, to which the files belong."""
 
+_TRIES = 10
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SEPARATORS = re.compile(r"[/\\:]")
@@ -181,6 +182,15 @@ class IncomingFile:
 
 def open_below(workspace: Path, names: Iterable[str], owner: tuple[int, int] | None, *, make: bool = True) -> int:
     """Return a descriptor of a directory below the workspace; what is missing is made, no link is followed."""
+    path = tuple(names)
+    for _ in range(_TRIES if make else 0):
+        # Where another file was just posted, an empty directory is removed: nothing can be made in it any more.
+        with suppress(FileNotFoundError):
+            return _open_below(workspace, path, owner, make)
+    return _open_below(workspace, path, owner, make)
+
+
+def _open_below(workspace: Path, names: tuple[str, ...], owner: tuple[int, int] | None, make: bool) -> int:
     # The workspace itself may be a link: it comes from the settings.
     fd = os.open(workspace, _DIRECTORY & ~os.O_NOFOLLOW)
     try:

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.work.files.inbox import Inbox, NotSaved, distinct, hide_from_git, remove_old, remove_thread, safe_name
+from bot.work.files.inbox import (
+    Inbox,
+    NotSaved,
+    distinct,
+    hide_from_git,
+    open_below,
+    remove_old,
+    remove_thread,
+    safe_name,
+)
 from bot.work.workspace.repository import _short_text
 
 
@@ -296,3 +305,23 @@ def test_a_pipe_in_the_place_of_a_file_holds_nobody(tmp_path: Path) -> None:
     """F3: one that takes it between the look and the opening, too."""
     os.mkfifo(tmp_path / ".git")
     assert _short_text(tmp_path / ".git") == ""
+
+
+def test_a_directory_that_is_removed_as_empty_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F7: what was posted is tidied up while the next file comes."""
+    make, removed = os.mkdir, list[str]()
+
+    def slow(name: str, mode: int, *, dir_fd: int) -> None:
+        if name == "7" and not removed:
+            (tmp_path / ".weft" / "sending").rmdir()
+            removed.append(name)
+        make(name, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", slow)
+    os.close(open_below(tmp_path, (".weft", "sending", "7"), None))
+    assert removed == ["7"]
+    assert (tmp_path / ".weft" / "sending" / "7").is_dir()
+    with pytest.raises(FileNotFoundError):
+        open_below(tmp_path / "nowhere", ("a",), None)
