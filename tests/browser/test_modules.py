@@ -67,6 +67,23 @@ KEPT = """async () => {
     return [store.conversation("99") === store.conversation("99"), Boolean(store.conversation("1").find("100"))];
 }"""
 
+# Press and release a button, and after some milliseconds click it: whether drawing waits after each of these.
+HOLDS = """async ([pointerType, milliseconds]) => {
+    const { Press } = await import("/page/press.js");
+    const [press, button] = [new Press(), document.querySelector("button")];
+    const told = [];
+    const send = async (event, wait) => {
+        button.dispatchEvent(event);
+        await new Promise((resolve) => setTimeout(resolve, wait));
+        told.push(press.holds);
+    };
+    const pointer = (type) => new PointerEvent(type, { bubbles: true, button: 0, pointerType });
+    await send(pointer("pointerdown"), 0);
+    await send(pointer("pointerup"), milliseconds);
+    await send(new MouseEvent("click", { bubbles: true }), 0);
+    return told;
+}"""
+
 TIME = """async (iso) => (await import("/page/views/timestamps.js")).messageTime(iso)"""
 
 WIRE = {
@@ -159,3 +176,9 @@ async def test_yesterday_is_the_day_before_wherever_the_clocks_change_between_th
             await owner.page.clock.set_fixed_time(f"2027-{now}:00Z")
             said.append(await owner.page.evaluate(TIME, f"2027-{sent}:00Z"))
     assert said == ["Yesterday at 11:59 AM", "Yesterday at 12:59 PM", "Today at 11:00 AM"]
+
+
+async def test_drawing_waits_for_the_click_which_comes_late_from_a_finger(chromium: Browser) -> None:
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        held = [await owner.page.evaluate(HOLDS, how) for how in (("mouse", 20), ("touch", 20), ("touch", 400))]
+    assert held == [[True, False, False], [True, True, False], [True, False, False]]

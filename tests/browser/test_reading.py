@@ -13,34 +13,42 @@ from tests.browser.client import visiting
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# Scroll until so many pixels are left below, and return how far a button moves in the frames after that.
-MOVES_AT_END = """async (button, left) => {
-    const scrolls = (box) => /auto|scroll/.test(getComputedStyle(box).overflowY);
+# What scrolls around a button.
+BOX = """
+    const scrolls = (one) => /auto|scroll/.test(getComputedStyle(one).overflowY);
     let box = button;
-    while (!scrolls(box)) box = box.parentElement;
+    while (!scrolls(box)) box = box.parentElement;"""
+
+# Scroll until so many pixels are left below, and return how far a button moves in the frames after that.
+MOVES_AT_END = (
+    "async (button, left) => {"
+    + BOX
+    + """
     box.scrollTop = box.scrollHeight - box.clientHeight - left;
     const before = button.getBoundingClientRect().top;
     for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
     return button.getBoundingClientRect().top - before;
 }"""
+)
 
 # Let something grow above, and a scroll event come before the page has settled; return how far a button moves.
-MOVES_AS_IT_GROWS = """async (button) => {
-    const scrolls = (box) => /auto|scroll/.test(getComputedStyle(box).overflowY);
-    let box = button;
-    while (!scrolls(box)) box = box.parentElement;
+MOVES_AS_IT_GROWS = (
+    "async (button) => {"
+    + BOX
+    + """
     const before = button.getBoundingClientRect().top;
     box.firstElementChild.style.paddingTop = "100px";
     box.dispatchEvent(new Event("scroll"));
     for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
     return button.getBoundingClientRect().top - before;
 }"""
+)
 
 # Scroll up and press before that is told; return how far the button moves then, and what is under the pointer.
-MOVES_AS_IT_IS_TOLD = """async (button) => {
-    const scrolls = (box) => /auto|scroll/.test(getComputedStyle(box).overflowY);
-    let box = button;
-    while (!scrolls(box)) box = box.parentElement;
+MOVES_AS_IT_IS_TOLD = (
+    "async (button) => {"
+    + BOX
+    + """
     const gap = box.getBoundingClientRect().bottom - button.getBoundingClientRect().bottom;
     box.scrollTop += 4 - gap;
     const { left, top } = button.getBoundingClientRect();
@@ -52,6 +60,7 @@ MOVES_AS_IT_IS_TOLD = """async (button) => {
     press("pointerup");
     return { moved, covered: !button.contains(under) };
 }"""
+)
 
 
 async def test_a_channel_in_which_many_threads_began_stays_open(chromium: Browser) -> None:
@@ -137,6 +146,29 @@ async def test_nothing_comes_between_a_press_and_its_click(chromium: Browser) ->
             await expect(owner.channels.get_by_role("link", name=f"thread {number}")).to_be_visible()
             await expect(owner.place).to_have_text(at)
             await owner.open("general")
+
+
+async def test_an_edit_that_is_saved_late_leaves_the_next_one_open(chromium: Browser) -> None:
+    async with FakeDiscord() as discord, visiting(chromium, discord) as owner:
+        first, second = [await discord.owner.say(discord.channel_id, text) for text in ("first", "second")]
+        editor, gate = owner.page.get_by_role("textbox", name="Edit message"), anyio.Event()
+
+        async def late(route: Route) -> None:
+            if route.request.method == "PATCH":
+                await gate.wait()
+            await route.continue_()
+
+        await owner.page.route(f"**/messages/{second.id}", late)
+        await owner.action(owner.message(second), "Edit")
+        async with owner.page.expect_response(lambda response: response.request.method == "PATCH"):
+            await editor.fill("second, mended")
+            await editor.press("Enter")
+            await owner.action(owner.message(first), "Edit")
+            await editor.fill("first, half do")
+            gate.set()
+        await expect(owner.message(second)).to_contain_text("second, mended")
+        await owner.frames(2)
+        await expect(editor).to_have_value("first, half do")
 
 
 # Leave a place by its key, and write before the next frame; return what the field holds then, and what has the focus.
