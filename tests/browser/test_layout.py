@@ -226,9 +226,9 @@ async def test_no_state_of_the_page_shuts_anybody_out(tmp_path: Path, chromium: 
 
 @COLOURS
 async def test_no_state_of_a_phone_shuts_anybody_out(tmp_path: Path, chromium: Browser, dark: bool) -> None:
-    """axe-core has nothing serious to say: a channel, the drawer, a thread with a form, the sheet, a dialog."""
+    """axe-core has nothing serious to say: a channel, the drawer, a long card, a form, the sheet, a dialog."""
     async with (
-        play(tmp_path, scenario(tmp_path, [FORM])) as game,
+        play(tmp_path, asking(tmp_path, FORM)) as game,
         visiting(chromium, game.discord, size=PHONE, touch=True, dark=dark) as owner,
     ):
         looks = Looks(owner.page)
@@ -239,6 +239,10 @@ async def test_no_state_of_a_phone_shuts_anybody_out(tmp_path: Path, chromium: B
         await owner.page.get_by_role("button", name="Open channels").tap()
         await looks.take("drawer")
         await owner.channels.get_by_role("link", name="clean up").tap()
+        card = owner.message("asks for permission")
+        await expect(card).to_be_visible()
+        await looks.take("card")
+        await card.get_by_role("button", name="Allow once").tap()
         await asked.get_by_role("button", name="Answer…").tap()
         await expect(owner.dialog("Answer the agent")).to_be_visible()
         await looks.take("form")
