@@ -373,10 +373,8 @@ class ThreadStarter(TurnListener):
         # The posts of a forum are not looked through: one that nobody knows of is begun by whoever writes in it.
         if plan.where.forum:
             return 0
-        own, text = (
-            await own_messages(self.chat, plan.where.channel_id, plan.after),
-            self.redact(self._text(plan)).strip(),
-        )
+        text = self.redact(self._text(plan)).strip()
+        own = await own_messages(self.chat, plan.where.channel_id, plan.after)
         return next((one.message_id for one in own if one.text == text), 0)
 
     async def _give_back(self, plan: Plan) -> None:
